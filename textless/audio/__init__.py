@@ -1,0 +1,1 @@
+"""Waveforms: reading, writing and resampling files, manifests, and padded batches."""
