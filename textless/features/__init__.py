@@ -1,0 +1,1 @@
+"""Features on disk: a sharded store, and the verb that fills it."""
