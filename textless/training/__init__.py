@@ -1,0 +1,1 @@
+"""Parts of a training loop; the loop itself stays in the stage that trains."""

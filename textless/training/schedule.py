@@ -1,0 +1,45 @@
+"""Learning-rate schedules as plain functions of the step: a multiplier in 0..1 of the peak rate."""
+
+import math
+from typing import Literal
+
+import torch
+
+from textless.config import Config
+
+ScheduleName = Literal["constant", "linear", "cosine", "inverse_sqrt"]
+
+
+class ScheduleConfig(Config):
+    """Linear warm-up, then a plateau, then decay towards `final` at the last step.
+
+    `inverse_sqrt` (Vaswani et al. 2017) falls as 1/√step from the end of the warm-up and ignores plateau and final.
+    """
+
+    name: ScheduleName = "linear"
+    warmup_steps: int = 100
+    plateau: float = 0.0  # share of all steps, counted from the start, at which the decay begins
+    final: float = 0.0
+
+
+def multiplier(config: ScheduleConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate for the update that leads from `step` to `step + 1`, of `steps` in all."""
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    begin = max(config.warmup_steps, round(config.plateau * steps))
+    progress = min(1.0, max(0.0, (step - begin) / max(1, steps - begin)))
+    match config.name:
+        case "constant":
+            return 1.0
+        case "linear":
+            return config.final + (1 - config.final) * (1 - progress)
+        case "cosine":
+            return config.final + (1 - config.final) * 0.5 * (1 + math.cos(math.pi * progress))
+        case "inverse_sqrt":
+            return math.sqrt(max(1, config.warmup_steps) / (step + 1))
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every parameter group the learning rate `rate`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,1 @@
+"""The unit language model: training, scoring and generation, with n-gram baselines."""

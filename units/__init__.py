@@ -1,0 +1,1 @@
+"""Discrete units: fitting quantizers, encoding speech, statistics of unit sequences."""

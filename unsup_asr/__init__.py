@@ -1,0 +1,1 @@
+"""Unsupervised speech recognition and ASR–TTS cycle training, above all other stages."""

@@ -1,0 +1,1 @@
+"""The vocoder: units to waveform."""

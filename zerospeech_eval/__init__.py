@@ -1,0 +1,1 @@
+"""The ZeroSpeech evaluators: they read the files of any stage."""
