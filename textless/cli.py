@@ -33,7 +33,7 @@ def build() -> typer.Typer:
 
 def _order(entry_point: EntryPoint) -> tuple[int, str]:
     """Verbs in the order of the data's walk; those of other packages after them."""
-    walk = "demo doctor corpus encoder units ulm vocoder bundle resynthesize continue eval".split()
+    walk = ["demo", "doctor", "corpus", "encoder", "units", "ulm", "vocoder", "bundle", "resynthesize", "continue", "eval"]
     return (walk.index(entry_point.name) if entry_point.name in walk else len(walk), entry_point.name)
 
 
@@ -54,8 +54,10 @@ def main() -> None:
     except OSError as error:
         if error.errno not in FULL_DISK:
             raise
-        _fail(f"no space left on the disk while writing{f' {error.filename}' if error.filename else ''}; free some and "
-              "run the same command again, what was finished is kept")
+        _fail(
+            f"no space left on the disk while writing{f' {error.filename}' if error.filename else ''}; free some and "
+            "run the same command again, what was finished is kept"
+        )
     except KeyboardInterrupt:
         sys.exit(130)
 

@@ -35,9 +35,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
 @contextmanager
 def atomic_write(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     """Open `path` for writing ("w" text in UTF-8, or "wb"); the file appears under its name only when complete."""
-    with atomic_path(path) as temporary:
-        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
-            yield file
+    with atomic_path(path) as temporary, temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+        yield file
 
 
 @contextmanager
@@ -163,5 +162,7 @@ def shard_paths(path: Path) -> list[Path]:
     shards = [shard_path(path, index, count) for index in range(count)]
     for shard in shards:
         if not shard.exists():
-            raise UserError(f"shard {shard} is missing; run the command that writes it again, it does only what is left")
+            raise UserError(
+                f"shard {shard} is missing; run the command that writes it again, it does only what is left"
+            )
     return shards

@@ -17,7 +17,9 @@ from textless.errors import AudioError
 from textless.files import atomic_write
 
 SAMPLE_RATE = 16_000
-EXTENSIONS = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".w64", ".caf", ".sph"})
+EXTENSIONS = frozenset(
+    {".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".w64", ".caf", ".sph"}
+)
 LOWEST_RATE, HIGHEST_RATE = 8_000, 192_000
 
 
@@ -117,7 +119,7 @@ def _writable_formats() -> dict[str, str]:
 
 
 def _check_riff_is_whole(path: Path) -> None:
-    """libsndfile reads a cut-off WAV without a word; its own size field tells (0 and 2³²-1: written to a pipe)."""
+    """Compare a WAV's size field with its size: libsndfile says nothing (0 and 2³²-1 mean it was written to a pipe)."""
     with path.open("rb") as file:
         head = file.read(8)
     if head[:4] != b"RIFF":

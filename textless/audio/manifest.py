@@ -160,7 +160,7 @@ def _cell(utterance: Utterance, column: str) -> str:
 
 def _portable_root(root: Path, base: Path) -> str:
     relative = os.path.relpath(root.resolve(), base.resolve())
-    return str(root.resolve()) if relative.startswith(os.path.join("..", "..")) else relative
+    return str(root.resolve()) if Path(relative).parts[:2] == ("..", "..") else relative
 
 
 @dataclass(frozen=True)

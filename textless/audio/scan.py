@@ -52,7 +52,9 @@ def scan(directory: Path, speaker_from: SpeakerFrom = "none") -> tuple[Manifest,
     skipped = [item for item in found if isinstance(item, Skipped)]
     usable = tuple(item for item in found if isinstance(item, Utterance))
     if not usable:
-        raise UserError(f"none of the {len(paths)} audio files below {directory} can be used; first: {skipped[0].reason}")
+        raise UserError(
+            f"none of the {len(paths)} audio files below {directory} can be used; first: {skipped[0].reason}"
+        )
     return Manifest(directory, usable), skipped
 
 

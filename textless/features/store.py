@@ -136,13 +136,17 @@ class FeatureFolder(Mapping[str, np.ndarray]):
 
     def __init__(self, directory: Path) -> None:
         if not directory.is_dir():
-            raise UserError(f"features not found: {directory} (a feature store, or a folder of .npy, .pt or .txt files)")
+            raise UserError(
+                f"features not found: {directory} (a feature store, or a folder of .npy, .pt or .txt files)"
+            )
         self._paths: dict[str, Path] = {}
         for path in sorted(directory.rglob("*")):
             if path.suffix in self.EXTENSIONS:
                 utterance_id = path.relative_to(directory).with_suffix("").as_posix()
                 if utterance_id in self._paths:
-                    raise UserError(f"{directory} has two files for {utterance_id!r}: {self._paths[utterance_id]}, {path}")
+                    raise UserError(
+                        f"{directory} has two files for {utterance_id!r}: {self._paths[utterance_id]}, {path}"
+                    )
                 self._paths[utterance_id] = path
         if not self._paths:
             raise UserError(f"{directory} holds neither {HEADER_NAME} nor .npy, .pt or .txt files")
@@ -188,4 +192,3 @@ def write_npy(directory: Path, utterance_id: str, features: np.ndarray) -> None:
     """Write one utterance's `(T, D)` float32 to `directory/<id>.npy`, atomically."""
     with atomic_write(directory / f"{utterance_id}.npy", "wb") as file:
         np.save(file, np.asarray(features, dtype=np.float32))
-

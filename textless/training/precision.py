@@ -12,8 +12,7 @@ def has_fast_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware (Ampere and later; AVX512-BF16 or AMX)."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    capabilities = torch.backends.cpu.get_cpu_capability()
-    return capabilities.startswith("AVX512") and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
 
 
 def autocast(device: torch.device, precision: Precision) -> AbstractContextManager[object]:

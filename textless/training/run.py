@@ -74,7 +74,7 @@ class Run:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
-    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+    def _ask_to_stop(self, number: int, _frame: FrameType | None) -> None:
         if self._asked_to_stop and number == signal.SIGINT:
             raise KeyboardInterrupt
         self._asked_to_stop = True
@@ -116,7 +116,12 @@ class Run:
             row: dict[str, Any] = {"step": step, **metrics, "seconds": round(time.monotonic() - self._started, 2)}
             with (self.directory / METRICS_NAME).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
-            say("  ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in row.items()))
+            say(
+                "  ".join(
+                    f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+                    for name, value in row.items()
+                )
+            )
 
 
 def _step_of(line: str) -> int:
