@@ -10,6 +10,7 @@ from textless.errors import UserError
 
 GROUP = "textless.commands"
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+WALK = ("demo", "doctor", "corpus", "encoder", "units", "ulm", "vocoder", "bundle", "resynthesize", "continue", "eval")
 
 
 def build() -> typer.Typer:
@@ -33,8 +34,7 @@ def build() -> typer.Typer:
 
 def _order(entry_point: EntryPoint) -> tuple[int, str]:
     """Verbs in the order of the data's walk; those of other packages after them."""
-    walk = ["demo", "doctor", "corpus", "encoder", "units", "ulm", "vocoder", "bundle", "resynthesize", "continue", "eval"]
-    return (walk.index(entry_point.name) if entry_point.name in walk else len(walk), entry_point.name)
+    return (WALK.index(entry_point.name) if entry_point.name in WALK else len(WALK), entry_point.name)
 
 
 def _version(*, version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version.")) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from textless.errors import UserError
-from textless.files import atomic_path, atomic_write, read_json, read_jsonl, write_json, write_jsonl
+from textless.files import atomic_write, read_json, read_jsonl, write_json, write_jsonl
 from textless.provenance import check_header, make_header
 
 FORMAT, VERSION = "textless-features", 1
@@ -69,14 +69,12 @@ def write_shard(directory: Path, index: int, count: int, features: Mapping[str, 
     frames = list(features.values())
     rows = sum(map(len, frames))
     dim, dtype = (frames[0].shape[1], frames[0].dtype) if frames else (0, np.dtype(np.float32))
-    with atomic_path(_frames_path(directory, index, count)) as temporary:
-        # Written piece by piece: a memory map would meet a full disk with SIGBUS instead of an error.
-        with temporary.open("wb") as file:
-            np.lib.format.write_array_header_1_0(
-                file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
-            )
-            for array in frames:
-                file.write(np.ascontiguousarray(array, dtype).data)
+    # Written piece by piece: a memory map would meet a full disk with SIGBUS instead of an error.
+    with atomic_write(_frames_path(directory, index, count), "wb") as file:
+        layout = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": (rows, dim)}
+        np.lib.format.write_array_header_1_0(file, layout)
+        for array in frames:
+            file.write(np.ascontiguousarray(array, dtype).data)
     write_jsonl(
         _index_path(directory, index, count), ({"id": i, "frames": len(array)} for i, array in features.items())
     )
@@ -98,8 +96,8 @@ class FeatureStore(Mapping[str, np.ndarray]):
         for index in range(count):
             if not is_finished(directory, index, count):
                 raise UserError(
-                    f"{directory} is not finished (shard {index} of {count} is missing); run `textless encoder features` "
-                    "again, it does only what is left"
+                    f"{directory} is not finished (shard {index} of {count} is missing); run the command that "
+                    "writes it again, it does only what is left"
                 )
             self._shards.append(np.load(_frames_path(directory, index, count), mmap_mode="r"))
             start = 0

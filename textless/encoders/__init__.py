@@ -1,0 +1,1 @@
+"""Encoders: waveform to frames of features, behind one protocol."""

@@ -1,0 +1,15 @@
+"""Configuration of k-means."""
+
+from pydantic import Field
+
+from textless.config import Config
+
+
+class KMeansConfig(Config):
+    """How a codebook is fitted."""
+
+    k: int = Field(100, ge=1)
+    iterations: int = Field(50, ge=1)
+    restarts: int = Field(1, ge=1)
+    max_frames: int = Field(1_000_000, ge=1)  # more are sampled uniformly over all frames
+    seed: int = 0
