@@ -122,7 +122,7 @@ def _continue(directory: Path, header: store.StoreHeader, *, keep_shards: bool) 
     if before != header:
         names = [name for name, value in vars(header).items() if value != getattr(before, name)]
         raise UserError(
-            f"{directory} holds other features ({', '.join(names)} differ); give another output or --force to replace it"
+            f"{directory} holds other features ({', '.join(names)} differ); give another output or --force"
         )
     return header
 
