@@ -1,5 +1,7 @@
 """`textless doctor`: what is installed, what this machine can do, and what is missing for what."""
 
+from typing import Any
+
 import typer
 
 from textless.options import Json
@@ -7,7 +9,6 @@ from textless.options import Json
 EXTRAS = {
     "synth": ("espeakng_loader", "the embedded speech corpus: textless corpus synth, textless demo"),
     "plots": ("matplotlib", "pictures in the demo's report"),
-    "tracking": ("tensorboard", "TensorBoard beside metrics.jsonl"),
 }
 LIBRARIES = (
     "textless",
@@ -41,7 +42,7 @@ def doctor(*, as_json: Json = False) -> None:
         typer.echo(f"[{name}]".ljust(15) + f"{state} ({extra['enables']})")
 
 
-def _examine() -> dict[str, dict]:
+def _examine() -> dict[str, Any]:
     import importlib.util
     import platform
     from importlib.metadata import PackageNotFoundError, version
@@ -62,7 +63,7 @@ def _examine() -> dict[str, dict]:
     return {"versions": versions, "devices": _devices(), "extras": extras}
 
 
-def _devices() -> list[dict]:
+def _devices() -> list[dict[str, Any]]:
     import os
 
     import torch

@@ -1,1 +1,1 @@
-"""The unit language model: training, scoring and generation, with n-gram baselines."""
+"""Unit language models: a Transformer and an n-gram model over discrete units, scoring and continuation."""

@@ -1,5 +1,6 @@
 """`textless units`: fit a quantizer, encode speech, look at what came out."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -66,6 +67,33 @@ def encode(
         typer.echo(f"{done} utterances as units of {speech_to_units.quantizer.identity} -> {out}")
         if skipped:
             typer.echo(f"{len(skipped)} recordings skipped, see {out.with_name('skipped.tsv')}")
+
+
+class Representation(StrEnum):
+    """How units become features."""
+
+    onehot = "one-hot"
+    codebook = "codebook"
+
+
+@app.command("features")
+def features_(
+    units: Annotated[Path, typer.Argument(help="units.jsonl, with durations.")],
+    out: Annotated[Path, typer.Argument(help="Feature store to write.")],
+    quantizer: Annotated[Path, typer.Option("--quantizer", help="Quantizer directory.")],
+    *,
+    representation: Annotated[Representation, typer.Option("--as", help="A unit as 0/1 or as its code.")] = (
+        Representation.onehot
+    ),
+    force: Force = False,
+) -> None:
+    """Turn units back into frames, for evaluators that compare features (ABX)."""
+    from units.features import store_unit_features
+    from units.files import read_units
+    from units.quantizer import load_quantizer
+
+    store_unit_features(read_units(units), load_quantizer(quantizer), representation.value, out, force=force)
+    typer.echo(f"{representation.value} features of {units} -> {out}")
 
 
 @app.command()

@@ -1,1 +1,1 @@
-"""The ZeroSpeech evaluators: they read the files of any stage."""
+"""ZeroSpeech evaluators: ABX of features, sWUGGY and sBLIMP of unit language models, phone error rate of speech."""

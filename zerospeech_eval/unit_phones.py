@@ -72,3 +72,15 @@ def cooccurrence(units: UnitsFile, alignment: Mapping[str, Sequence[Segment]]) -
     counts = np.zeros((len(phones), units.quantizer.k), dtype=np.int64)
     np.add.at(counts, (rows, np.concatenate(frames)), 1)
     return Cooccurrence(phones.tolist(), counts)
+
+
+def summary(counts: Cooccurrence) -> dict[str, object]:
+    """The measures, and the counts themselves, as plain values."""
+    return {
+        "pnmi": counts.pnmi,
+        "phone_purity": counts.phone_purity,
+        "cluster_purity": counts.cluster_purity,
+        "frames": int(counts.counts.sum()),
+        "phones": counts.phones,
+        "counts": counts.counts.tolist(),
+    }

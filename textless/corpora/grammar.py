@@ -12,11 +12,46 @@ from dataclasses import dataclass
 from textless.corpora.lexicon import Lexicon, Noun, Verb, Zipf
 
 SHORTEST, LONGEST = 3, 12
-SINGULAR = "the the the a a a this that every my his her our their one another".split()
-PLURAL = "the the the these those some many two three four five several my his her our their".split()
-MODALS = "will can must should may could would".split()
+SINGULAR = (
+    "the",
+    "the",
+    "the",
+    "a",
+    "a",
+    "a",
+    "this",
+    "that",
+    "every",
+    "my",
+    "his",
+    "her",
+    "our",
+    "their",
+    "one",
+    "another",
+)
+PLURAL = (
+    "the",
+    "the",
+    "the",
+    "these",
+    "those",
+    "some",
+    "many",
+    "two",
+    "three",
+    "four",
+    "five",
+    "several",
+    "my",
+    "his",
+    "her",
+    "our",
+    "their",
+)
+MODALS = ("will", "can", "must", "should", "may", "could", "would")
 SUBJECTS = (("he", False), ("she", False), ("they", True), ("we", True), ("it", False), ("you", True), ("i", True))
-OBJECTS = "him her them us it me you".split()
+OBJECTS = ("him", "her", "them", "us", "it", "me", "you")
 
 
 @dataclass(frozen=True)
@@ -50,7 +85,12 @@ class Grammar:
     def sentence(self) -> str:
         """One sentence."""
         kinds: tuple[Callable[[], list[str]], ...] = (
-            *(self.statement,) * 5, self.copular, self.auxiliary, self.complement, self.coordinated, self.fronted
+            *(self.statement,) * 5,
+            self.copular,
+            self.auxiliary,
+            self.complement,
+            self.coordinated,
+            self.fronted,
         )
         while True:
             if self.chance(0.12):

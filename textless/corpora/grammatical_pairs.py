@@ -14,16 +14,62 @@ from textless.corpora.lexicon import Lexicon, Noun, Zipf
 
 # Verbs that cannot do without an object, and verbs that cannot take one.
 NEEDS_OBJECT = frozenset(
-    """
-    find take buy hold bring carry lose love need catch fix build avoid borrow chase destroy discover examine fetch
-    greet inspect mention protect recognize remove repair replace rescue wrap
-    """.split()
+    (
+        "find",
+        "take",
+        "buy",
+        "hold",
+        "bring",
+        "carry",
+        "lose",
+        "love",
+        "need",
+        "catch",
+        "fix",
+        "build",
+        "avoid",
+        "borrow",
+        "chase",
+        "destroy",
+        "discover",
+        "examine",
+        "fetch",
+        "greet",
+        "inspect",
+        "mention",
+        "protect",
+        "recognize",
+        "remove",
+        "repair",
+        "replace",
+        "rescue",
+        "wrap",
+    )
 )
 NO_OBJECT = frozenset(
-    """
-    sleep laugh fall arrive listen come go snore disappear cough faint giggle kneel limp nod shiver sneeze stumble
-    tremble vanish yawn
-    """.split()
+    (
+        "sleep",
+        "laugh",
+        "fall",
+        "arrive",
+        "listen",
+        "come",
+        "go",
+        "snore",
+        "disappear",
+        "cough",
+        "faint",
+        "giggle",
+        "kneel",
+        "limp",
+        "nod",
+        "shiver",
+        "sneeze",
+        "stumble",
+        "tremble",
+        "vanish",
+        "yawn",
+    )
 )
 Draft = tuple[str, list[str], list[str]]  # subtype, right, wrong
 
@@ -75,22 +121,29 @@ def _simple(grammar: Grammar, noun: Noun, *, plural: bool, described: float = 0.
 
 def _subject_verb(grammar: Grammar, turn: int) -> Draft:
     plural = turn % 2 == 0
-    subject = _simple(grammar, grammar.actor(), plural=plural)
+    noun = grammar.actor()
+    while noun.singular == noun.plural:  # "the sheep run" and "the sheep runs" are both right
+        noun = grammar.actor()
+    subject = _simple(grammar, noun, plural=plural)
     match turn // 2 % 3:
         case 0:
             verb = grammar.lexicon.transitive.draw(grammar.rng)
             rest = _simple(grammar, grammar.lexicon.thing.draw(grammar.rng), plural=grammar.chance(0.5))
-            return "adjacent", [*subject, verb.present(plural=plural), *rest], [
-                *subject, verb.present(plural=not plural), *rest
-            ]
+            return (
+                "adjacent",
+                [*subject, verb.present(plural=plural), *rest],
+                [*subject, verb.present(plural=not plural), *rest],
+            )
         case 1:  # the nearest noun disagrees
             nearest = _simple(grammar, grammar.lexicon.place.draw(grammar.rng), plural=not plural, described=0)
             subject = [*subject, grammar.lexicon.preposition.draw(grammar.rng), *nearest]
             verb = grammar.lexicon.intransitive.draw(grammar.rng)
             rest = [grammar.lexicon.manner.draw(grammar.rng)]
-            return "across_phrase", [*subject, verb.present(plural=plural), *rest], [
-                *subject, verb.present(plural=not plural), *rest
-            ]
+            return (
+                "across_phrase",
+                [*subject, verb.present(plural=plural), *rest],
+                [*subject, verb.present(plural=not plural), *rest],
+            )
         case _:
             forms = ("is", "are") if grammar.chance(0.5) else ("was", "were")
             rest = [grammar.lexicon.adjective.draw(grammar.rng)]
@@ -99,9 +152,14 @@ def _subject_verb(grammar: Grammar, turn: int) -> Draft:
 
 def _determiner_noun(grammar: Grammar, turn: int) -> Draft:
     plural = turn % 2 == 0
-    determiner = grammar.rng.choice(("these", "those", "many", "several") if plural else ("this", "that", "every", "one"))
+    determiner = grammar.rng.choice(
+        ("these", "those", "many", "several") if plural else ("this", "that", "every", "one")
+    )
     adjective = turn // 2 % 2 == 1
-    start = [*_simple(grammar, grammar.actor(), plural=grammar.chance(0.5)), grammar.lexicon.transitive.draw(grammar.rng).past]
+    start = [
+        *_simple(grammar, grammar.actor(), plural=grammar.chance(0.5)),
+        grammar.lexicon.transitive.draw(grammar.rng).past,
+    ]
     things = Zipf([noun for noun in grammar.lexicon.thing.items if noun.singular != noun.plural])
     noun = things.draw(grammar.rng)
     phrase = grammar.determined(noun, plural=plural, determiner=determiner, described=float(adjective)).words
@@ -124,7 +182,7 @@ def _reflexive(grammar: Grammar, turn: int) -> Draft:
         subtype, right, wrong = ("number", "themselves", own) if plural else ("number", own, "themselves")
     verb = grammar.lexicon.reflexive.draw(grammar.rng).past
     start = [*_simple(grammar, noun, plural=plural), verb]
-    end = grammar.location() if grammar.chance(0.5) else [grammar.lexicon.adverb.draw(grammar.rng)]
+    end = grammar.location() if grammar.chance(0.5) else [grammar.lexicon.manner.draw(grammar.rng)]
     return subtype, [*start, right, *end], [*start, wrong, *end]
 
 
@@ -135,23 +193,28 @@ def _word_order(grammar: Grammar, turn: int) -> Draft:
     match turn % 3:
         case 0:
             end = grammar.location()
-            return "noun_before_determiner", [*subject, verb.past, *target, *end], [
-                *subject, verb.past, *reversed(target), *end
-            ]
+            return (
+                "noun_before_determiner",
+                [*subject, verb.past, *target, *end],
+                [*subject, verb.past, *reversed(target), *end],
+            )
         case 1:
             modal = grammar.rng.choice(MODALS)
             return "verb_before_modal", [*subject, modal, verb.base, *target], [*subject, verb.base, modal, *target]
         case _:
             preposition, *place = grammar.location()
-            return "preposition_inside_phrase", [*subject, verb.past, *target, preposition, *place], [
-                *subject, verb.past, *target, place[0], preposition, *place[1:]
-            ]
+            return (
+                "preposition_inside_phrase",
+                [*subject, verb.past, *target, preposition, *place],
+                [*subject, verb.past, *target, place[0], preposition, *place[1:]],
+            )
 
 
 def _subcategorization(grammar: Grammar, turn: int) -> Draft:
     lexicon, rng = grammar.lexicon, grammar.rng
-    transitive = Zipf([verb for verb in lexicon.transitive.items if verb.base in NEEDS_OBJECT]).draw(rng).past
-    intransitive = Zipf([verb for verb in lexicon.intransitive.items if verb.base in NO_OBJECT]).draw(rng).past
+    verbs = random.Random(f"subcategorization {turn // 2}")  # both subtypes in turn with the same two verbs
+    transitive = Zipf([verb for verb in lexicon.transitive.items if verb.base in NEEDS_OBJECT]).draw(verbs).past
+    intransitive = Zipf([verb for verb in lexicon.intransitive.items if verb.base in NO_OBJECT]).draw(verbs).past
     subject = _simple(grammar, grammar.actor(), plural=grammar.chance(0.5))
     if turn % 2 == 0:
         rest = _simple(grammar, lexicon.thing.draw(rng), plural=grammar.chance(0.5)) + grammar.moment()

@@ -12,6 +12,7 @@ espeak-ng announces every phone, but its announcement is not where a phonetician
 - a linking glide has no name: it belongs to the vowel that it leads into.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ class _Span:
 def normalize_phone(name: str, language: str) -> str:
     """IPA without stress marks; in English also without length marks, where [i] and [iː] are one phoneme."""
     phone = "".join(name.split())
-    for mark in STRESS + ("ː" if language.split("-")[0] == "en" else ""):
+    for mark in STRESS + ("ː" if language.partition("-")[0] == "en" else ""):
         phone = phone.replace(mark, "")
     return phone
 
@@ -117,7 +118,7 @@ def _name_nameless(spans: list[_Span], loud: np.ndarray) -> list[_Span]:
 
 def _move_closures(spans: list[_Span], loud: np.ndarray, rate: int) -> None:
     """Silence at the end of a phone belongs to what follows: a stop's closure, or a pause."""
-    for span, after in zip(spans, spans[1:], strict=False):
+    for span, after in itertools.pairwise(spans):
         if span.label == SILENCE:
             continue
         sounding = np.flatnonzero(loud[span.start : span.end])
@@ -158,7 +159,9 @@ def _words(
     for index, mark in enumerate(marks):
         phones = [span for span in spans if span.word == index and span.label != SILENCE]
         end = marks[index + 1].position if index + 1 < len(marks) else len(text)
-        said = WORD.findall(text[mark.position : end]) or WORD.findall(text[mark.position : mark.position + mark.length])
+        said = WORD.findall(text[mark.position : end]) or WORD.findall(
+            text[mark.position : mark.position + mark.length]
+        )
         if not phones or not said:
             continue
         for word, part in zip(said, _divide(phones, said, count_phones), strict=False):

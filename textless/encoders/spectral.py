@@ -49,6 +49,9 @@ class SpectralEncoder(nn.Module):
         self.frame_rate = float(frame_rate)
         self.hop = SAMPLE_RATE // frame_rate
         self.dim = 3 * CEPSTRA if self.is_mfcc else LOGMEL_BINS
+        self.window: torch.Tensor
+        self.filters: torch.Tensor
+        self.cepstrum: torch.Tensor
         self.register_buffer("window", torch.hann_window(WINDOW, periodic=False).pow(0.85))  # Povey's
         self.register_buffer("filters", mel_filters(MFCC_BINS if self.is_mfcc else LOGMEL_BINS))
         self.register_buffer("cepstrum", _liftered_cosines())

@@ -1,0 +1,131 @@
+"""`textless ulm`: train, ngram, score, generate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from textless.errors import UserError
+from textless.options import ConfigFile, Device, Force, Json, Seed, Set, Shards
+
+app = typer.Typer(help="Unit language models: train, score, generate.", no_args_is_help=True, rich_markup_mode=None)
+
+UnitsArgument = Annotated[Path, typer.Argument(metavar="UNITS", help="Units file (units.jsonl, or its shards).")]
+Model = Annotated[Path, typer.Option("--model", help="Directory of a unit LM.")]
+
+
+@app.command()
+def train(
+    config: ConfigFile,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the run, and of the model.")],
+    overrides: Set = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Train a Transformer on units; the same command goes on where a stopped run was.
+
+    Paths in CONFIG.toml are relative to its folder, paths given by --set to the current one.
+    """
+    from ulm.config import load_config
+    from ulm.train import train as run
+
+    run(load_config(config, overrides or ()), output, device=device, force=force)
+
+
+@app.command()
+def ngram(
+    units: UnitsArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the model.")],
+    order: Annotated[int, typer.Option("--order", min=1, help="Longest n-grams, in units.")] = 3,
+    force: Force = False,
+) -> None:
+    """Count and smooth an n-gram model (interpolated modified Kneser-Ney): the baseline of every unit LM."""
+    from textless.files import refuse_overwrite
+    from textless.progress import say
+    from ulm.language_model import NgramLanguageModel
+    from ulm.ngram import NgramModel
+    from units.files import read_units
+
+    refuse_overwrite(output, force=force)
+    file = read_units(units)
+    sequences = [item.units for item in file.utterances if item.units]
+    if not sequences:
+        raise UserError(f"{units} holds no units: nothing to count")
+    model = NgramModel.fit(sequences, file.quantizer.k, order)
+    NgramLanguageModel(model, file.quantizer).save(output)
+    say(f"{output}: " + ", ".join(f"{len(t.keys)} {m}-grams" for m, t in enumerate(model.tables, 1)))
+
+
+@app.command()
+def score(
+    units: UnitsArgument,
+    output: Annotated[Path, typer.Argument(metavar="OUT.tsv", help="id, natural log probability, number of units.")],
+    model: Model,
+    eos: Annotated[bool, typer.Option("--eos", help="Count the end of the utterance too.")] = False,
+    batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=1, help="Tokens at once (memory).")] = 8192,
+    shards: Shards = None,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Log probability of every utterance, and bits per unit (and per second) of all on stdout."""
+    from json import dumps
+
+    from ulm.score import score as run
+
+    summary = run(
+        units, output, model, eos=eos, batch_tokens=batch_tokens, shards=shards, device=device, force=force
+    )
+    typer.echo(dumps(summary.as_dict()) if json else str(summary))
+
+
+@app.command()
+def generate(
+    output: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="Units file of the samples, without durations.")],
+    model: Model,
+    prompts: Annotated[
+        Path | None, typer.Option("--prompts", metavar="UNITS", help="Units to continue; none: new utterances.")
+    ] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Samples of each prompt.")] = 1,
+    temperature: Annotated[float, typer.Option("--temperature", min=0.0, help="0: always the likeliest unit.")] = 0.7,
+    top_k: Annotated[int, typer.Option("--top-k", min=0, help="Only the k likeliest units; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option("--top-p", help="Only the likeliest units of this share; 1: all.")] = 1.0,
+    seed: Seed = 0,
+    max_units: Annotated[int, typer.Option("--max-units", min=1, help="Longest continuation.")] = 250,
+    max_seconds: Annotated[
+        float | None, typer.Option("--max-seconds", help="Instead, at the mean rate of units in the training data.")
+    ] = None,
+    prompt_seconds: Annotated[
+        float | None, typer.Option("--prompt-seconds", help="Continue only the first seconds of each prompt.")
+    ] = None,
+    continuation_only: Annotated[
+        bool, typer.Option("--continuation-only", help="Write the continuations without their prompts.")
+    ] = False,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Samples made at once (memory).")] = 64,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Continue prompts, or make new utterances; the same seed gives the same samples, whatever the batch size."""
+    for name, seconds in (("--max-seconds", max_seconds), ("--prompt-seconds", prompt_seconds)):
+        if seconds is not None and seconds <= 0:
+            raise UserError(f"{name} should be above 0, not {seconds:g}")
+    if not 0 < top_p <= 1:
+        raise UserError(f"--top-p should lie above 0 and up to 1, not {top_p:g}")
+    from textless.progress import say
+    from ulm.generate import generate as run
+    from ulm.sampling import Sampling
+
+    samples = run(
+        model,
+        output,
+        Sampling(max_units, temperature, top_k, top_p, seed),
+        prompts=prompts,
+        n=n,
+        max_seconds=max_seconds,
+        prompt_seconds=prompt_seconds,
+        continuation_only=continuation_only,
+        batch_size=batch_size,
+        device=device,
+        force=force,
+    )
+    say(f"{output}: {len(samples)} utterances, {sum(len(item.units) for item in samples)} units")
