@@ -1,6 +1,8 @@
 """The ABX engine against the slow oracle, against hand-computed cases, and its errors."""
 
 from collections import Counter
+from fractions import Fraction
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -20,7 +22,18 @@ from zerospeech_eval.task import Task
 SMALL = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
 
 
-def corpus(seed, *, speakers=3, phones=3, contexts=2, most=3, dim=6, spread=1.0, frames=None, planted=None):
+def corpus(
+    seed: int,
+    *,
+    speakers: int = 3,
+    phones: int = 3,
+    contexts: int = 2,
+    most: int = 3,
+    dim: int = 6,
+    spread=1.0,
+    frames: np.ndarray | None = None,
+    planted: np.ndarray | None = None,
+) -> tuple[list[Item], dict[str, np.ndarray]]:
     """Ragged tokens with gaps: any (speaker, context, phone) may have none. `planted` moves phones apart."""
     rng = np.random.default_rng(seed)
     items, features = [], {}
@@ -46,12 +59,12 @@ def corpus(seed, *, speakers=3, phones=3, contexts=2, most=3, dim=6, spread=1.0,
     return items, features
 
 
-def softmax(array):
+def softmax(array: np.ndarray) -> np.ndarray:
     powers = np.exp(array)
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def assert_same(items, features, speaker, context, distance):
+def assert_same(items: list[Item], features: dict[str, np.ndarray], speaker: str, context: str, distance: str):
     cells = oracle.abx(items, features, "50", speaker, context, distance)
     if not cells:
         with pytest.raises(UserError, match="no .*-speaker cell"):
@@ -72,7 +85,7 @@ def assert_same(items, features, speaker, context, distance):
 @pytest.mark.parametrize("speaker", ["within", "across"])
 @pytest.mark.parametrize("context", ["within", "any"])
 @pytest.mark.parametrize("distance", ["angular", "euclidean", "kl_symmetric", "identical"])
-def test_agrees_with_the_oracle(speaker, context, distance):
+def test_agrees_with_the_oracle(speaker: str, context: str, distance: str):
     for seed in range(2):
         items, features = corpus(seed)
         if distance == "kl_symmetric":
@@ -82,7 +95,7 @@ def test_agrees_with_the_oracle(speaker, context, distance):
 
 @pytest.mark.parametrize("speaker", ["within", "across"])
 @pytest.mark.parametrize("distance", ["angular", "euclidean", "identical"])
-def test_ties_of_codes_and_zero_frames_are_exact(speaker, distance):
+def test_ties_of_codes_and_zero_frames_are_exact(speaker: str, distance: str):
     codes = np.vstack([np.random.default_rng(1).normal(size=(3, 6)), np.zeros((1, 6))])
     for seed in range(3):
         items, features = corpus(seed, frames=codes)
@@ -96,7 +109,7 @@ def test_zero_frames_among_continuous_ones():
     assert_same(items, features, "across", "within", "angular")
 
 
-def test_tiling_and_packing_change_nothing(monkeypatch):
+def test_tiling_and_packing_change_nothing(monkeypatch: pytest.MonkeyPatch):
     items, features = corpus(5, speakers=4, most=5)
     task = Task(("within", "across"), "any")
     before = evaluate(task, make_dataset(items, features, "50"), workers=1)
@@ -115,7 +128,7 @@ def test_both_modes_at_once_equal_each_alone():
     assert both["across"].value == abx(items, features, "50", speaker="across").value
 
 
-def token(n, phone, context="c", speaker="s", file="f"):
+def token(n: int, phone: str, context: str = "c", speaker: str = "s", file: str = "f") -> Item:
     return Item(file, f"{n / 50}", f"{(n + 1) / 50}", phone, context, context, speaker)
 
 
@@ -148,14 +161,14 @@ def test_hand_computed_averaging_order():
     assert score.value == pytest.approx((wrong / 3 + wrong) / 2)
 
 
-def naive_lengths(costs):
+def naive_lengths(costs: np.ndarray) -> tuple[Fraction, Fraction]:
     """d(x, y) and d(y, x) of a lattice of integers."""
     return oracle.warp(costs.tolist()), oracle.warp(costs.T.tolist())
 
 
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 7), st.integers(1, 7), st.integers(0, 3), st.integers(0, 2**32 - 1))
-def test_alignment_equals_the_naive_recursion(n, m, top, seed):
+def test_alignment_equals_the_naive_recursion(n: int, m: int, top: int, seed: int):
     costs = np.random.default_rng(seed).integers(0, top + 1, size=(n, m)).astype(np.int32)  # full of ties
     forward, backward = np.empty((1, 1)), np.empty((1, 1))
     rows, columns, one, yes = np.arange(n), np.arange(m), np.zeros(1, dtype=np.int64), np.ones((1, 1), dtype=bool)
@@ -181,7 +194,7 @@ def test_the_path_may_depend_on_the_direction():
 @given(
     st.sampled_from(["angular", "euclidean", "kl_symmetric", "identical"]), st.integers(2, 9), st.integers(0, 2**32 - 1)
 )
-def test_frame_distances(distance, dim, seed):
+def test_frame_distances(distance: str, dim: int, seed: int):
     rng = np.random.default_rng(seed)
     x, y = rng.normal(size=(4, dim)), rng.normal(size=(5, dim))
     y[0], y[1] = x[0], x[1] * (1 + 1e-6)  # equal, and nearly parallel
@@ -204,7 +217,7 @@ def test_zero_frames_are_as_far_as_can_be():
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.int32])
-def test_any_type_of_number(dtype):
+def test_any_type_of_number(dtype: type):
     items, features = corpus(8, frames=SMALL[:2].repeat(3, axis=1))
     expected = abx(items, features, "50").value
     assert abx(items, {file: array.astype(dtype) for file, array in features.items()}, "50").value == expected
@@ -244,9 +257,9 @@ def test_caps_draw_by_name_not_by_order():
 
 
 class TestFrames:
-    features = {"f": np.eye(10)}
+    features: ClassVar = {"f": np.eye(10)}
 
-    def spans(self, items, frequency="50", **options):
+    def spans(self, items: list[Item], frequency: str = "50", **options: str) -> list[tuple[int, int]]:
         data = make_dataset(items, self.features, frequency, **options)
         return list(zip(data.start.tolist(), data.stop.tolist(), strict=True))
 
@@ -266,7 +279,7 @@ class TestFrames:
 
     @settings(max_examples=100, deadline=None)
     @given(st.integers(0, 3000), st.integers(1, 3000), st.sampled_from(["50", "100", "49.95", "86.1328125", "12.5"]))
-    def test_equals_the_oracle(self, onset, length, frequency):
+    def test_equals_the_oracle(self, onset: int, length: int, frequency: str):
         item = Item("f", f"{onset / 10000:.4f}", f"{(onset + length) / 10000:.4f}", "a", "c", "c", "s")
         first, last = oracle.slice_of(item.onset, item.offset, frequency)
         if last < first:
@@ -288,8 +301,8 @@ class TestFrames:
 
 
 class TestMistakes:
-    items = [token(n, phone) for n, phone in enumerate("aabb")]
-    features = {"f": np.random.default_rng(0).normal(size=(4, 3))}
+    items: ClassVar = [token(n, phone) for n, phone in enumerate("aabb")]
+    features: ClassVar = {"f": np.random.default_rng(0).normal(size=(4, 3))}
 
     def test_missing_features(self):
         items = [*self.items, token(0, "a", file="gone"), token(1, "a", file="lost")]
@@ -339,7 +352,7 @@ class TestMistakes:
             abx(items, {**self.features, "g": np.zeros((4, 2))}, "50")
 
     @pytest.mark.parametrize("frequency", ["fifty", "0", "-50", "nan"])
-    def test_frequency(self, frequency):
+    def test_frequency(self, frequency: str):
         with pytest.raises(UserError, match="--frequency"):
             abx(self.items, self.features, frequency)
 

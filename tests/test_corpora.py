@@ -1,5 +1,6 @@
 import csv
 import itertools
+import json
 import math
 import random
 from collections import Counter, defaultdict
@@ -117,8 +118,8 @@ def test_same_arguments_same_speech_whatever_was_said_before() -> None:
 @pytest.mark.parametrize("length", [1, 440, 441, 22050, 31007])
 def test_resampling_is_that_of_audio_io(length: int) -> None:
     waveform = torch.randn(length, generator=torch.Generator().manual_seed(0))
-    # The same sums in another order: float32 rounding.
-    torch.testing.assert_close(_resample(waveform, 22050), io.resample(waveform, 22050), atol=1e-5, rtol=0)
+    # The same filter, but audio.io designs it in float32: 90 dB below white noise.
+    torch.testing.assert_close(_resample(waveform, 22050), io.resample(waveform, 22050), atol=1e-4, rtol=0)
 
 
 def test_voices_languages_and_words_said_as_one() -> None:
@@ -368,17 +369,20 @@ def test_bad_input_is_one_line_and_leaves_nothing(values: dict, message: str, tm
     assert not list(tmp_path.iterdir())
 
 
-def test_cli_synth(tmp_path: Path) -> None:
+def test_cli_synth(tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "out"
+    out.mkdir()
+    (out / "old").touch()
     arguments = ["synth", str(out), "--hours", "0.002", "--speakers", "2", "--pairs", "2", "--processes", "1"]
-    result = CliRunner().invoke(app, arguments, catch_exceptions=False)
-    assert result.exit_code == 0
-    assert [line.split()[0] for line in result.stdout.splitlines()[:5]] == ["train", "dev", "test", "swuggy", "sblimp"]
     with pytest.raises(UserError, match="--force"):
         CliRunner().invoke(app, arguments, catch_exceptions=False)
-    (out / "old").touch()
-    assert CliRunner().invoke(app, [*arguments, "--force", "--json"], catch_exceptions=False).exit_code == 0
+    result = CliRunner().invoke(app, [*arguments, "--force"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert [line.split()[0] for line in result.stdout.splitlines()[:5]] == ["train", "dev", "test", "swuggy", "sblimp"]
     assert not (out / "old").exists()
+    summary = read_json(corpus / "corpus.json")
+    monkeypatch.setattr("textless.corpora.synth.synthesize_corpus", lambda *_, **__: summary)
+    assert json.loads(CliRunner().invoke(app, [*arguments, "--json"]).stdout) == summary
 
 
 def test_cli_scan(corpus: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A planted source of units with words, grammar and speakers, whose entropy is known; and tests of the source itself."""
+"""A planted source of units with words, grammar and speakers, whose entropy is known; and a test of the source."""
 
 import math
 from pathlib import Path
@@ -18,8 +18,17 @@ class WordSource:
     1 / `words`; its speaker is drawn uniformly.
     """
 
-    def __init__(self, *, k: int = 100, lexicon: int = 500, speakers: int = 4, noise: float = 0.05, words: int = 12,
-                 successors: int = 12, seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        k: int = 100,
+        lexicon: int = 500,
+        speakers: int = 4,
+        noise: float = 0.05,
+        words: int = 12,
+        successors: int = 12,
+        seed: int = 0,
+    ) -> None:
         random = np.random.default_rng(seed)
         self.k, self.noise, self.p_end = k, noise, 1 / words
         self.words = [random.integers(0, k, random.integers(4, 9)) for _ in range(lexicon)]

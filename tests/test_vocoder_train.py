@@ -101,7 +101,7 @@ def assert_same(a: object, b: object) -> None:
 def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     """Ask the run to stop as SIGTERM would, during its step number `steps`."""
     asked = iter(range(1000))
-    monkeypatch.setattr(Run, "stopping", lambda self: next(asked) >= steps)
+    monkeypatch.setattr(Run, "stopping", lambda _run: next(asked) >= steps)
 
 
 @pytest.mark.parametrize("adversarial", [AdversarialConfig(), ADVERSARIAL], ids=["plain", "adversarial"])
@@ -158,7 +158,7 @@ def test_saving_logging_and_validating_are_independent(
     tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved: list[int] = []
-    monkeypatch.setattr(Run, "save", lambda self, step, parts: saved.append(step))
+    monkeypatch.setattr(Run, "save", lambda _run, step, _parts: saved.append(step))
     config = settings(tones, steps=12, save_every=5, log_every=3, valid_every=4)
     data = config.data.model_copy(update={"valid_units": config.data.units})
     train(config.model_copy(update={"data": data}), tmp_path / "run")

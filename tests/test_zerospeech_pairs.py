@@ -120,7 +120,11 @@ def test_sblimp_by_hand(tmp_path: Path) -> None:
     result = sblimp(scored(a=-1, b=-2, c=-2, d=-1, e=-1, f=-2, g=-9, h=-1), gold)
     assert result.overall.value == pytest.approx((0.5 + 1 + 0) / 3)
     assert values(result, "by type") == {"agreement": (0.75, 2), "binding": (0.0, 1)}
-    assert values(result, "by subtype") == {"agreement/noun": (0.5, 1), "agreement/verb": (1.0, 1), "binding/c": (0.0, 1)}
+    assert values(result, "by subtype") == {
+        "agreement/noun": (0.5, 1),
+        "agreement/verb": (1.0, 1),
+        "binding/c": (0.0, 1),
+    }
 
 
 def test_sblimp_pairs_by_position(tmp_path: Path) -> None:

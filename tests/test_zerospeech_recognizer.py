@@ -16,6 +16,7 @@ from textless.audio.batches import pad
 from textless.audio.manifest import Manifest, Utterance, read_manifest, write_manifest
 from textless.corpora.alignment import SILENCE, Segment, write_alignment
 from textless.errors import UserError
+from zerospeech_eval import train_recognizer
 from zerospeech_eval.per import bootstrap_interval, compare, edits, evaluate, transcribe, write_details
 from zerospeech_eval.recognizer import Recognizer, RecognizerConfig, load, log_mel, save
 from zerospeech_eval.train_recognizer import load_examples, spec_augment, train
@@ -50,7 +51,9 @@ def tone_corpus(folder: Path, count: int, seed: int) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recognizer")
-    train(*tone_corpus(folder / "train", 60, seed=1), folder / "out", steps=60, device="cpu")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train_recognizer, "BATCH_FRAMES", 800)
+        train(*tone_corpus(folder / "train", 40, seed=1), folder / "out", steps=80, device="cpu")
     return folder / "out"
 
 
@@ -96,7 +99,8 @@ def test_round_trip_and_damaged_folders(tmp_path: Path) -> None:
         load(tmp_path / "nothing", CPU)
 
 
-def test_equal_seeds_train_equal_weights(tmp_path: Path) -> None:
+def test_equal_seeds_train_equal_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(train_recognizer, "BATCH_FRAMES", 300)
     corpus = tone_corpus(tmp_path, 6, seed=4)
     one, other = (train(*corpus, tmp_path / str(i), steps=2, seed=7, device="cpu") for i in range(2))
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
@@ -162,7 +166,12 @@ def test_edits(reference: str, heard: str) -> None:
 
 
 def test_kinds_of_edits() -> None:
-    cases = {("abcd", "abxd"): (1, 0, 0), ("abcd", "abd"): (0, 0, 1), ("abcd", "abccd"): (0, 1, 0), ("", "ab"): (0, 2, 0)}
+    cases = {
+        ("abcd", "abxd"): (1, 0, 0),
+        ("abcd", "abd"): (0, 0, 1),
+        ("abcd", "abccd"): (0, 1, 0),
+        ("", "ab"): (0, 2, 0),
+    }
     for (reference, heard), expected in cases.items():
         assert edits(*(np.array([ord(c) for c in text], dtype=np.int64) for text in (reference, heard))) == expected
 

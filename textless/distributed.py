@@ -76,7 +76,8 @@ def process_group(device: torch.device) -> Iterator[World]:
         os.environ["MASTER_ADDR"] = first_host(os.environ.get("SLURM_STEP_NODELIST", "127.0.0.1"))
     if device.type == "cuda":
         torch.cuda.set_device(here.local_rank)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    # Small counts live on the CPU even where models do not, so gloo comes along with nccl.
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield here
     finally:

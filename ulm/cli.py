@@ -18,6 +18,7 @@ Model = Annotated[Path, typer.Option("--model", help="Directory of a unit LM.")]
 def train(
     config: ConfigFile,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the run, and of the model.")],
+    *,
     overrides: Set = None,
     device: Device = "auto",
     force: Force = False,
@@ -36,6 +37,7 @@ def train(
 def ngram(
     units: UnitsArgument,
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the model.")],
+    *,
     order: Annotated[int, typer.Option("--order", min=1, help="Longest n-grams, in units.")] = 3,
     force: Force = False,
 ) -> None:
@@ -61,6 +63,7 @@ def score(
     units: UnitsArgument,
     output: Annotated[Path, typer.Argument(metavar="OUT.tsv", help="id, natural log probability, number of units.")],
     model: Model,
+    *,
     eos: Annotated[bool, typer.Option("--eos", help="Count the end of the utterance too.")] = False,
     batch_tokens: Annotated[int, typer.Option("--batch-tokens", min=1, help="Tokens at once (memory).")] = 8192,
     shards: Shards = None,
@@ -73,9 +76,7 @@ def score(
 
     from ulm.score import score as run
 
-    summary = run(
-        units, output, model, eos=eos, batch_tokens=batch_tokens, shards=shards, device=device, force=force
-    )
+    summary = run(units, output, model, eos=eos, batch_tokens=batch_tokens, shards=shards, device=device, force=force)
     typer.echo(dumps(summary.as_dict()) if json else str(summary))
 
 
@@ -83,6 +84,7 @@ def score(
 def generate(
     output: Annotated[Path, typer.Argument(metavar="OUT.jsonl", help="Units file of the samples, without durations.")],
     model: Model,
+    *,
     prompts: Annotated[
         Path | None, typer.Option("--prompts", metavar="UNITS", help="Units to continue; none: new utterances.")
     ] = None,

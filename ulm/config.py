@@ -22,6 +22,8 @@ class ModelConfig(Config):
     layers: int = Field(default=6, ge=1)
     heads: int = Field(default=4, ge=1)
     ffn: int = Field(default=1024, ge=1)
+    lookback: int = Field(default=2, ge=0)  # tokens before each that are embedded with it; 0: the plain Transformer
+    ngram_rows: int = Field(default=16384, ge=0)  # of each table of embedded n-grams; 0: none
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0)
     tied: bool = True  # one matrix for the embedding and the output layer
 

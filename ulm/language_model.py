@@ -42,7 +42,9 @@ class LanguageModel(Protocol):
 class _Scores:
     """The sum that both kinds of model score by."""
 
-    def score(self: LanguageModel, sequences: Sequence[Sequence[int]], *, eos: bool = False, batch_tokens: int = 8192) -> np.ndarray:
+    def score(
+        self: LanguageModel, sequences: Sequence[Sequence[int]], *, eos: bool = False, batch_tokens: int = 8192
+    ) -> np.ndarray:
         """Natural log of the probability of every utterance `(utterances,)`; with `eos`, also that it ends there."""
         logs = self.log_probs(sequences, batch_tokens=batch_tokens)
         return np.array([(row if eos else row[:-1]).sum(dtype=np.float64) for row in logs])
@@ -114,7 +116,7 @@ class TransformerLanguageModel(_Scores):
         """Write a model directory; `training` says which step it is of, and how good."""
         state = self.network.state_dict()
         if self.network.config.tied:
-            del state["head.weight"]  # is embed.weight, and safetensors stores no tensor twice
+            del state["head.weight"]  # is embedding.weight, and safetensors stores no tensor twice
         save_model(
             directory,
             FORMAT,
@@ -150,7 +152,9 @@ class NgramLanguageModel(_Scores):
         save_model(directory, FORMAT, VERSION, state, kind="ngram", quantizer=quantizer, order=self.ngrams.order)
 
 
-def load_language_model(directory: Path, device: torch.device | str = "cpu") -> TransformerLanguageModel | NgramLanguageModel:
+def load_language_model(
+    directory: Path, device: torch.device | str = "cpu"
+) -> TransformerLanguageModel | NgramLanguageModel:
     """Load a model of either kind.
 
     Raises:
@@ -163,7 +167,7 @@ def load_language_model(directory: Path, device: torch.device | str = "cpu") -> 
             config = ModelConfig.parse(header["model"], str(directory))
             network = UnitTransformer(config, Vocabulary(quantizer.k).size)
             if config.tied:
-                weights["head.weight"] = weights["embed.weight"]
+                weights["head.weight"] = weights["embedding.weight"]
             network.load_state_dict(weights)
             return TransformerLanguageModel(
                 network.to(device).eval(), quantizer, header["context"], header["units_per_second"]

@@ -54,7 +54,7 @@ def window_log_probs(
     documents = [vocabulary.document(sequence) for sequence in sequences]
     results = [np.empty(len(document) - 1, dtype=np.float32) for document in documents]
     spans = [span for i, document in enumerate(documents) for span in windows(i, len(document) - 1, context)]
-    device = model.embed.weight.device
+    device = model.embedding.weight.device
     model.eval()
     for batch in bucket([span.stop - span.start for span in spans], batch_tokens):
         chosen = [spans[index] for index in batch]

@@ -62,7 +62,7 @@ def sample(
         sampling: how to draw, and how much.
     """
     model.eval()
-    device = model.embed.weight.device
+    device = model.embedding.weight.device
     histories = [[boundary, *prompt] for prompt in prompts]
     capacity = min(context, max(map(len, histories)) + sampling.max_units) + 1  # one more: see _next_logits
     distinct = {tuple(history): place for place, history in enumerate(dict.fromkeys(map(tuple, histories)))}
@@ -98,7 +98,7 @@ def _next_logits(
 ) -> torch.Tensor:
     """Logits `(B, K + 1)` after one more token in every row.
 
-    A row whose window was full takes the token in a spare place, for nothing, and is then read again from its last half.
+    A row whose window was full takes the token in a spare place, for nothing; its last half is then read again.
     """
     device = cache.lengths.device
     full = torch.nonzero(cache.lengths == context)[:, 0]
@@ -120,7 +120,7 @@ def _window(history: Sequence[int], context: int) -> Sequence[int]:
 
 def _read(model: UnitTransformer, windows: Sequence[Sequence[int]], capacity: int) -> tuple[Cache, torch.Tensor]:
     """Read one window a row into a new cache; logits `(B, K + 1)` of what follows."""
-    device = model.embed.weight.device
+    device = model.embedding.weight.device
     lengths = torch.tensor([len(window) for window in windows], device=device)
     tokens = torch.zeros(len(windows), int(lengths.max()), dtype=torch.long, device=device)
     for row, window in enumerate(windows):

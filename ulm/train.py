@@ -1,7 +1,7 @@
 """Training a unit LM: one visible loop, on one process or many."""
 
 import math
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from textless.distributed import World, process_group, select_device, shard_slice, total
 from textless.errors import UserError
 from textless.progress import say
+from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
@@ -42,24 +43,21 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
     vocabulary = Vocabulary(training.quantizer.k)
     data = PackedUnits([item.units for item in training.utterances], vocabulary, config.context)
     held_out = validation and PackedUnits([item.units for item in validation.utterances], vocabulary, config.context)
-    n_rows = config.batch_tokens // config.context
-    if n_rows < here.size:
-        raise UserError(f"batch_tokens gives {n_rows} rows of {config.context} to {here.size} processes: one each, please")
+    n_rows = rows_per_update(config, here)
 
     torch.manual_seed(config.seed)
     model = UnitTransformer(config.model, vocabulary.size).to(device)
     optimizer = make_optimizer(model, config.optimizer)
     best = Best()
-    parts = {"model": model, "optimizer": optimizer, "best": best}
+    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "best": best}
     step = run.resume(parts)
     if step >= config.steps:
         say(f"{run.directory} is finished ({step} steps); --force trains it again")
         return
-    if step == 0:
-        say(
-            f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters; {data.n_rows} rows of "
-            f"{config.context} tokens an epoch, {n_rows} an update: {config.steps * n_rows / data.n_rows:.1f} epochs"
-        )
+    say(
+        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters; {data.n_rows} rows of {config.context} "
+        f"tokens an epoch, {n_rows} an update: {config.steps * n_rows / data.n_rows:.1f} epochs in all"
+    )
     parallel = _parallel(model, here, device)
     language_model = TransformerLanguageModel(model, training.quantizer, config.context, units_per_second(training))
     loss_sum, n_seen = torch.zeros((), device=device), 0
@@ -70,29 +68,16 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
         rate = config.optimizer.lr * multiplier(config.optimizer.schedule, step, config.steps)
         set_learning_rate(optimizer, rate)
         batch = data.batch(step, n_rows, config.seed)
-        n_targets = batch.n_targets
-        mine = shard_slice(range(n_rows), here.rank, here.size)
-        size = max(1, config.micro_batch_tokens // config.context) if config.micro_batch_tokens else len(mine)
-        for start in range(mine[0], mine[-1] + 1, size):
-            stop = min(start + size, mine[-1] + 1)
-            is_last = stop == mine[-1] + 1
-            with _unsynchronized(parallel, skip=not is_last), autocast(device, config.precision):
-                loss = cross_entropy_sum(parallel, batch.rows(start, stop, device))
-                # Gradients are averaged over processes: times their number, over the targets of all of them.
-                (loss * (here.size / n_targets)).backward()
-            loss_sum += loss.detach()
+        loss_sum += accumulate_gradients(parallel, batch, config, here, device)
+        n_seen += batch.n_targets
         if config.optimizer.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        n_seen += n_targets
         step += 1
 
         if run.due(step, config.log_every) or step == config.steps:
-            bits = float(total(loss_sum)) / n_seen / math.log(2)
-            if not math.isfinite(bits):
-                raise UserError(f"the loss is {bits} at step {step}: lower optimizer.lr or precision=fp32")
-            run.log(step, bits_per_token=bits, lr=rate)
+            run.log(step, bits_per_token=bits_per_token(loss_sum, n_seen, step), lr=rate)
             loss_sum, n_seen = torch.zeros((), device=device), 0
         if held_out and (run.due(step, config.valid_every) or step == config.steps):
             bits = validate(model, held_out, config, here, device)
@@ -101,6 +86,7 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
                 language_model.save(run.directory, step=step, valid_bits_per_unit=bits)
         if run.due(step, config.save_every) and step < config.steps:
             run.save(step, parts)
+
     if step == config.steps and run.is_main and (config.keep == "last" or held_out is None):
         language_model.save(run.directory, step=step)
     run.save(step, parts)
@@ -108,6 +94,48 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
         say(f"stopped at step {step} of {config.steps}; the same command goes on from there")
     else:
         say(f"finished: {run.directory}" + (f", best at step {best.step}: {best.bits:.4f} bits" if held_out else ""))
+
+
+def accumulate_gradients(
+    model: torch.nn.Module, batch: Batch, config: TrainConfig, here: World, device: torch.device
+) -> torch.Tensor:
+    """Gradients of this process's rows, a part at a time; the sum of their nats.
+
+    They are of the mean over the targets of all processes: a sum over the global count, times the number of processes
+    because DistributedDataParallel divides by it.
+    """
+    scale = here.size / batch.n_targets
+    mine = shard_slice(range(len(batch.tokens)), here.rank, here.size)
+    size = max(1, config.micro_batch_tokens // config.context) if config.micro_batch_tokens else len(mine)
+    nats = torch.zeros((), device=device)
+    for start in range(0, len(mine), size):
+        part = mine[start : start + size]
+        # Gradients are exchanged once an update, with its last part.
+        is_last = start + size >= len(mine)
+        with _unsynchronized(model, skip=not is_last), autocast(device, config.precision):
+            loss = cross_entropy_sum(model, batch.rows(part[0], part[-1] + 1, device))
+            (loss * scale).backward()
+        nats += loss.detach()
+    return nats
+
+
+def rows_per_update(config: TrainConfig, here: World) -> int:
+    """Rows of `context` tokens in an update, over all processes; at least one each."""
+    n_rows = config.batch_tokens // config.context
+    if n_rows < here.size:
+        raise UserError(
+            f"batch_tokens={config.batch_tokens} makes {n_rows} rows of context={config.context} tokens, too few for "
+            f"{here.size} processes: raise batch_tokens to {here.size * config.context} at least"
+        )
+    return n_rows
+
+
+def bits_per_token(nats: torch.Tensor, n_targets: int, step: int) -> float:
+    """Training loss since the last log, over all processes; a model that has diverged is not trained any further."""
+    bits = float(total(nats)) / n_targets / math.log(2)
+    if not math.isfinite(bits):
+        raise UserError(f"the loss is {bits} at step {step}: lower optimizer.lr, or use precision=fp32")
+    return bits
 
 
 def read_data(config: TrainConfig) -> tuple[UnitsFile, UnitsFile | None]:
@@ -144,7 +172,9 @@ def cross_entropy_sum(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def validate(model: UnitTransformer, data: PackedUnits, config: TrainConfig, here: World, device: torch.device) -> float:
+def validate(
+    model: UnitTransformer, data: PackedUnits, config: TrainConfig, here: World, device: torch.device
+) -> float:
     """Bits per unit of held-out utterances; like `ulm score`, without the end of the utterance."""
     model.eval()
     nats, n_units = torch.zeros((), device=device, dtype=torch.float64), 0
@@ -187,8 +217,7 @@ def _parallel(model: UnitTransformer, here: World, device: torch.device) -> torc
     return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
 
-def _unsynchronized(model: torch.nn.Module, *, skip: bool) -> Any:  # noqa: ANN401
-    """Gradients are exchanged once an update, with its last part."""
+def _unsynchronized(model: torch.nn.Module, *, skip: bool) -> AbstractContextManager[None]:
     return model.no_sync() if skip and isinstance(model, DistributedDataParallel) else nullcontext()
 
 

@@ -21,7 +21,7 @@ from vocoder.model import VocoderModel
 VALID_FRAMES = 3000  # of one padded batch
 
 
-def train(  # noqa: PLR0915 - the loop is meant to be read from top to bottom
+def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bottom
     config: VocoderConfig, out: Path, *, device_name: str = "auto", force: bool = False
 ) -> None:
     """Train in `out`, continuing a run that was stopped there; in one process or many (torchrun, Slurm).

@@ -17,7 +17,7 @@ import numpy as np
 from textless.corpora.items import Item
 from textless.errors import UserError
 from textless.progress import track
-from zerospeech_eval.cells import Score, count_triplets
+from zerospeech_eval.cells import Buckets, Score, count_triplets
 from zerospeech_eval.datasets import Dataset, FrameSlice, make_dataset
 from zerospeech_eval.distances import Distance, FrameTable, frame_distances, prepare
 from zerospeech_eval.dtw import align_pairs
@@ -111,19 +111,11 @@ class Block:
         return self.group.tokens[bounds[self.first] : bounds[self.last]]
 
     @property
-    def bounds(self) -> np.ndarray:
-        """Bounds of the buckets within `tokens`."""
-        return self.group.bounds[self.first : self.last + 1] - self.group.bounds[self.first]
-
-    @property
-    def phone(self) -> np.ndarray:
-        """Phone of every bucket."""
-        return self.group.phone[self.first : self.last]
-
-    @property
-    def speaker(self) -> np.ndarray:
-        """Speaker of every bucket, numbered in the group."""
-        return self.group.speaker[self.first : self.last]
+    def buckets(self) -> Buckets:
+        """Buckets of `tokens`."""
+        span = slice(self.first, self.last)
+        bounds = self.group.bounds[self.first : self.last + 1] - self.group.bounds[self.first]
+        return Buckets(bounds, self.group.phone[span], self.group.speaker[span])
 
     @property
     def needed(self) -> np.ndarray:
@@ -135,8 +127,13 @@ def _block_pairs(task: Task, data: Dataset, group: Group) -> Iterator[tuple[Bloc
     blocks = list(_blocks(group, data, BLOCK_FRAMES["across" if "across" in task.speakers else "within"]))
     for i, rows in enumerate(blocks):
         for columns in blocks[i:]:
-            if rows.needed[:, np.unique(columns.speaker)].any() or columns.needed[:, np.unique(rows.speaker)].any():
+            if _needs(rows.needed, columns.buckets.speaker) or _needs(columns.needed, rows.buckets.speaker):
                 yield rows, columns
+
+
+def _needs(needed: np.ndarray, speakers: np.ndarray) -> bool:
+    """Whether any row is X for any of the speakers."""
+    return bool(needed[:, np.unique(speakers)].any())
 
 
 def _blocks(group: Group, data: Dataset, most_frames: int) -> Iterator[Block]:
@@ -162,10 +159,10 @@ class Gathered:
 
 
 def _gather(data: Dataset, block: Block, distance: Distance) -> Gathered:
-    tokens, sizes = block.tokens, np.diff(block.bounds)
+    tokens, sizes = block.tokens, np.diff(block.buckets.bounds)
     bounds = np.append(0, np.cumsum(data.stop[tokens] - data.start[tokens]))
     frames = prepare(data.frames(tokens), distance)
-    return Gathered(frames, bounds, np.repeat(block.speaker, sizes), np.repeat(block.needed, sizes, axis=0))
+    return Gathered(frames, bounds, np.repeat(block.buckets.speaker, sizes), np.repeat(block.needed, sizes, axis=0))
 
 
 def _evaluate_blocks(data: Dataset, distance: Distance, pair: tuple[Block, Block]) -> np.ndarray:
@@ -191,7 +188,7 @@ def _evaluate_blocks(data: Dataset, distance: Distance, pair: tuple[Block, Block
 
 
 def _count(x: Block, ab: Block, distances: np.ndarray) -> np.ndarray:
-    table = count_triplets(distances, x.bounds, x.phone, x.speaker, ab.bounds, ab.phone, ab.speaker, x.needed)
+    table = count_triplets(distances, x.buckets, ab.buckets, x.needed)
     return np.insert(table, 0, x.group.context, axis=1)
 
 
@@ -212,7 +209,7 @@ def _align(
     column_tiles = row_tiles if columns is None else list(_tiles(columns, whole=whole))
     for i, row in enumerate(row_tiles):
         for column in column_tiles[i if columns is None else 0 :]:
-            if not (row.needs[:, np.unique(column.speakers)].any() or column.needs[:, np.unique(row.speakers)].any()):
+            if not (_needs(row.needs, column.speakers) or _needs(column.needs, row.speakers)):
                 continue
             costs, unit = frame_distances(row.table, column.table, distance, repeated)
             align_pairs(

@@ -102,75 +102,73 @@ def _means(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return keys[:, starts], np.add.reduceat(values, starts) / counts
 
 
-@njit(cache=True, nogil=True)
-def count_triplets(
-    distances: np.ndarray,
-    x_bounds: np.ndarray,
-    x_phone: np.ndarray,
-    x_speaker: np.ndarray,
-    bounds: np.ndarray,
-    phone: np.ndarray,
-    speaker: np.ndarray,
-    needed: np.ndarray,
-) -> np.ndarray:
-    """Wins and triplets of every cell between X buckets (rows) and the A and B buckets (columns).
+@dataclass(frozen=True)
+class Buckets:
+    """Tokens in a row, sorted by speaker and phone: bucket k is tokens `bounds[k]:bounds[k + 1]`."""
+
+    bounds: np.ndarray
+    phone: np.ndarray
+    speaker: np.ndarray
+
+
+def count_triplets(distances: np.ndarray, x: Buckets, ab: Buckets, needed: np.ndarray) -> np.ndarray:
+    """Wins and triplets of every cell with X from some tokens, A and B from others.
 
     Args:
         distances: `(n, m)` from X tokens to A and B tokens.
-        x_bounds: `(buckets + 1,)` bounds of the X buckets in the rows.
-        x_phone: `(buckets,)`.
-        x_speaker: `(buckets,)`.
-        bounds: like `x_bounds`, of the columns, sorted by speaker.
-        phone: like `x_phone`.
-        speaker: like `x_speaker`.
-        needed: `(X buckets, speakers)`.
+        x: buckets of the rows.
+        ab: buckets of the columns.
+        needed: `(X buckets, speakers)`: whether the bucket is X for A and B of the speaker.
 
     Returns:
-        `(cells, 6)`: speaker, X speaker, a, b, wins, triplets; codes are those of the arguments.
+        `(cells, 6)`: speaker, X speaker, a, b, wins, triplets; codes are those of the buckets.
     """
-    size = 0
-    for k in range(len(phone)):
-        for x in range(len(x_phone)):
-            if x_phone[x] == phone[k] and needed[x, speaker[k]]:
-                size += np.sum(speaker == speaker[k]) - 1
-    table = np.zeros((size, 6), dtype=np.int64)
-    sorted_row = np.empty(distances.shape[1])
-    base = 0
-    for k in range(len(phone)):  # the bucket of A
-        first, last = k, k + 1
-        while first > 0 and speaker[first - 1] == speaker[k]:
-            first -= 1
-        while last < len(phone) and speaker[last] == speaker[k]:
-            last += 1
-        for x in range(len(x_phone)):
-            if x_phone[x] != phone[k] or not needed[x, speaker[k]]:
-                continue
-            within = x_speaker[x] == speaker[k]
-            for row in range(x_bounds[x], x_bounds[x + 1]):
-                n_a = 0
-                for column in range(bounds[k], bounds[k + 1]):
-                    if not (within and column - bounds[k] == row - x_bounds[x]):  # X itself is no A
-                        sorted_row[n_a] = distances[row, column]
-                        n_a += 1
-                to_a = sorted_row[:n_a]
-                _sort(to_a)
-                cell = base
-                for other in range(first, last):
-                    if other != k:
-                        to_b = sorted_row[n_a : n_a + bounds[other + 1] - bounds[other]]
-                        to_b[:] = distances[row, bounds[other] : bounds[other + 1]]
-                        _sort(to_b)
-                        table[cell, 4] += _wins(to_a, to_b)
-                        table[cell, 5] += n_a * len(to_b)
-                        cell += 1
-            for other in range(first, last):
-                if other != k:
-                    table[base, 0] = speaker[k]
-                    table[base, 1] = x_speaker[x]
-                    table[base, 2] = phone[k]
-                    table[base, 3] = phone[other]
-                    base += 1
+    a_bucket, x_bucket = np.nonzero((ab.phone[:, None] == x.phone) & needed[:, ab.speaker].T)
+    first = np.searchsorted(ab.speaker, ab.speaker[a_bucket], side="left")
+    last = np.searchsorted(ab.speaker, ab.speaker[a_bucket], side="right")
+    base = np.concatenate([[0], np.cumsum(last - first - 1)])
+    table = np.zeros((base[-1], 6), dtype=np.int64)
+    table[:, 0] = np.repeat(ab.speaker[a_bucket], np.diff(base))
+    table[:, 1] = np.repeat(x.speaker[x_bucket], np.diff(base))
+    table[:, 2] = np.repeat(ab.phone[a_bucket], np.diff(base))
+    roles = np.stack([a_bucket, x_bucket, first, last, base[:-1]], axis=1)
+    _fill(table, distances, roles, x.bounds, x.speaker, ab.bounds, ab.speaker, ab.phone)
     return table
+
+
+@njit(cache=True, nogil=True)
+def _fill(
+    table: np.ndarray,
+    distances: np.ndarray,
+    roles: np.ndarray,
+    x_bounds: np.ndarray,
+    x_speaker: np.ndarray,
+    bounds: np.ndarray,
+    speaker: np.ndarray,
+    phone: np.ndarray,
+) -> None:
+    """B, wins and triplets of the cells of every (A bucket, X bucket): one for each other bucket of A's speaker."""
+    values = np.empty(distances.shape[1])
+    for a, x, first, last, base in roles:
+        same_speaker = x_speaker[x] == speaker[a]
+        for row in range(x_bounds[x], x_bounds[x + 1]):
+            n_a = 0
+            for column in range(bounds[a], bounds[a + 1]):
+                if not (same_speaker and column - bounds[a] == row - x_bounds[x]):  # X itself is no A
+                    values[n_a] = distances[row, column]
+                    n_a += 1
+            to_a = values[:n_a]
+            _sort(to_a)
+            cell = base
+            for b in range(first, last):
+                if b != a:
+                    to_b = values[n_a : n_a + bounds[b + 1] - bounds[b]]
+                    to_b[:] = distances[row, bounds[b] : bounds[b + 1]]
+                    _sort(to_b)
+                    table[cell, 3] = phone[b]
+                    table[cell, 4] += _wins(to_a, to_b)
+                    table[cell, 5] += n_a * len(to_b)
+                    cell += 1
 
 
 @njit(cache=True, nogil=True)

@@ -41,10 +41,11 @@ def abx(
     ] = None,
     max_x_across: Annotated[int | None, typer.Option(help="Speakers of X at most (default: all).")] = None,
     seed: Seed = 0,
+    cells: Annotated[Path | None, typer.Option(help="Also write every cell to this CSV file.")] = None,
+    *,
     skip_missing: Annotated[
         bool, typer.Option("--skip-missing", help="Leave out, and count, tokens whose frames are not there.")
     ] = False,
-    cells: Annotated[Path | None, typer.Option(help="Also write every cell to this CSV file.")] = None,
     json: Json = False,
 ) -> None:
     """Phone discrimination: is a token nearer to one of the same phone than to one of another?"""
@@ -93,7 +94,7 @@ def _frame_rate(store: object, path: Path, frequency: str | None) -> str:
 
 @app.command()
 def swuggy(
-    scores: Scores, pairs: Pairs, per_unit: PerUnit = False, skip_missing: SkipPairs = False, json: Json = False
+    scores: Scores, pairs: Pairs, *, per_unit: PerUnit = False, skip_missing: SkipPairs = False, json: Json = False
 ) -> None:
     """Spot the word: does a language model find words likelier than non-words?"""
     from zerospeech_eval.report import print_result
@@ -105,7 +106,7 @@ def swuggy(
 
 @app.command()
 def sblimp(
-    scores: Scores, pairs: Pairs, per_unit: PerUnit = False, skip_missing: SkipPairs = False, json: Json = False
+    scores: Scores, pairs: Pairs, *, per_unit: PerUnit = False, skip_missing: SkipPairs = False, json: Json = False
 ) -> None:
     """Acceptability: does a language model find grammatical sentences likelier than ungrammatical ones?"""
     from zerospeech_eval.report import print_result
@@ -123,6 +124,7 @@ def train_recognizer(
     steps: Annotated[int, typer.Option(min=1, help="Batches.")] = 800,
     seed: Seed = 0,
     device: Device = "auto",
+    *,
     force: Force = False,
 ) -> None:
     """Train a small phone recogniser, the judge of resynthesised speech."""
@@ -139,6 +141,7 @@ def per(
     details: Annotated[Path | None, typer.Option(help="Also write a TSV with a line for every utterance.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
+    *,
     json: Json = False,
 ) -> None:
     """Phone error rate of speech, as a recogniser hears it."""

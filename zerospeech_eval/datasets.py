@@ -1,8 +1,8 @@
 """The tokens of an ABX test: stretches of features with a phone, its context and a speaker.
 
-Frame i of features at f Hz is centred at (i + ½) / f. A token from `onset` to `offset` holds the frames whose centres lie
-within, both ends included: first = ceil(f · onset − ½), last = floor(f · offset − ½). Centres often fall exactly on an
-onset (10 ms labels, 20 ms frames), so this is computed in decimal arithmetic on the text of the item file.
+Frame i of features at f Hz is centred at (i + ½) / f. A token from `onset` to `offset` holds the frames whose centres
+lie within, both ends included: first = ceil(f · onset − ½), last = floor(f · offset − ½). Centres often fall exactly on
+an onset (10 ms labels, 20 ms frames), so this is computed in decimal arithmetic on the text of the item file.
 """
 
 import math
@@ -87,7 +87,8 @@ class Dataset:
         token = tokens[bad]
         frame = self.start[token] + int(np.argmin(np.isfinite(slices[bad]).all(axis=1)))
         raise UserError(
-            f"features of {self.files[self.file[token]]!r} hold NaN or infinite values (frame {frame}); extract them again"
+            f"features of {self.files[self.file[token]]!r} hold NaN or infinite values (frame {frame}); "
+            "extract them again"
         )
 
 
@@ -105,8 +106,8 @@ def make_dataset(
         items: what `textless.corpora.items.read_items` returns.
         features: `(T, D)` by file, of any float or integer type.
         frequency: frames a second; text or a number is taken as the decimal it prints as.
-        frame_slice: `exact`, or `librilight` for the frames that Libri-light took and the ABX-LS leaderboard still does:
-            without the last one, in float arithmetic, cut to the features, and tokens left empty dropped.
+        frame_slice: `exact`, or `librilight` for the frames that Libri-light took and the ABX-LS leaderboard still
+            does: without the last one, in float arithmetic, cut to the features, and tokens left empty dropped.
         skip_missing: leave out, and count, tokens without features, without a frame, or beyond their features' end.
 
     Raises:
@@ -118,8 +119,8 @@ def make_dataset(
     missing = [file for file in files if file not in features]
     if missing and not skip_missing:
         raise UserError(
-            f"{len(missing)} of the {len(files)} files that the items name have no features, the first is {missing[0]!r} "
-            f"(features are there for {next(iter(features), 'nothing')!r}); extract them, or use --skip-missing"
+            f"{len(missing)} of the {len(files)} files that the items name have no features, the first is "
+            f"{missing[0]!r} (features are there for {next(iter(features), 'nothing')!r}); extract them, or use --skip-missing"
         )
     arrays, kept_files = _load(features, [file for file in files if file in features])
     number = {file: index for index, file in enumerate(kept_files)}
@@ -226,7 +227,8 @@ def _refuse_beyond(
         item = items[first]
         raise UserError(
             f"{int(beyond.sum())} of {len(items)} tokens stick out of their features at {rate} Hz, by up to "
-            f"{int(excess.max())} frames; the first is {item.phone!r} of {item.file!r} from {item.onset} to {item.offset} s, "
-            f"which needs {stop[first]} frames of {lengths[first]} ({float(excess[first] / float(rate)):.3f} s too far); is "
+            f"{int(excess.max())} frames; the first is {item.phone!r} of {item.file!r} from {item.onset} to "
+            f"{item.offset} s, which needs {stop[first]} frames of {lengths[first]} "
+            f"({float(excess[first]) / float(rate):.3f} s too far); is "
             "--frequency the frame rate of these features? --skip-missing leaves such tokens out"
         )

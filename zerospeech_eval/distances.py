@@ -175,7 +175,7 @@ def angles(cosines: np.ndarray) -> np.ndarray:
 
 @njit(cache=True, nogil=True)
 def refine_extremes(costs: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> None:
-    """Recompute angles near 0 from the difference of the unit vectors, |x - y| = 2 sin(angle / 2), near π from the sum."""
+    """Recompute angles near 0 from the difference of unit vectors, |x − y| = 2 sin(angle / 2), near π from the sum."""
     for row in range(len(costs)):
         if costs[row].min() >= NEARLY_PARALLEL and costs[row].max() <= GRID - NEARLY_PARALLEL:
             continue

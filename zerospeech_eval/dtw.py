@@ -2,12 +2,12 @@
 
     C[i, j] = d[i, j] + min(C[i-1, j-1], C[i, j-1], C[i-1, j])        d(x, y) = C[last, last] / length of the path
 
-The path runs back from the last cell: diagonal if that is no worse than both others, else left (j-1) if that is no worse
-than up, else up. Any step is allowed and none is weighted, as in ABXpy, Libri-light and fastabx.
+The path runs back from the last cell: diagonal if that is no worse than both others, else left (j-1) if that is no
+worse than up, else up. Any step is allowed and none is weighted, as in ABXpy, Libri-light and fastabx.
 
-Frame distances come as integers (see `distances`), so sums are exact in any order and ties are ties. C is symmetric, but
-the length of the path need not be: where left equals up and both beat the diagonal, d(x, y) and d(y, x) may leave each
-other. One lattice gives both: the second walk, with up preferred, is made only if the first met such a tie.
+Frame distances come as integers (see `distances`), so sums are exact in any order and ties are ties. C is symmetric,
+but the length of the path need not be: where left equals up and both beat the diagonal, d(x, y) and d(y, x) may leave
+each other. One lattice gives both: the second walk, with up preferred, is made only if the first met such a tie.
 """
 
 import numpy as np

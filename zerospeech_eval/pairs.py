@@ -107,8 +107,8 @@ def score_trials(
     ]
     if missing and not skip_missing:
         raise UserError(
-            f"{len(missing)} of the {2 * len(trials)} files of the gold list have no score, the first is {missing[0]!r} "
-            f"(scores are there for {next(iter(scores.values))!r}); score them, or use --skip-missing"
+            f"{len(missing)} of the {2 * len(trials)} files of the gold list have no score, the first is "
+            f"{missing[0]!r} (scores are there for {next(iter(scores.values))!r}); score them, or use --skip-missing"
         )
     kept = [i for i, pair in enumerate(zip(better, worse, strict=True)) if None not in pair]
     if not kept:

@@ -113,8 +113,8 @@ def evaluate(manifest: Path, alignments: Path, recognizer: Path, *, seed: int = 
     unknown = sorted({phone for phones in references.values() for phone in phones} - set(model.config.phones))
     if unknown:
         raise UserError(
-            f"{alignments} has {len(unknown)} phones that {recognizer} was not trained on, the first is {unknown[0]!r}; "
-            "use a recogniser of the same phone set"
+            f"{alignments} has {len(unknown)} phones that {recognizer} was not trained on, the first is "
+            f"{unknown[0]!r}; use a recogniser of the same phone set"
         )
     judged = [u for u in recordings if u.id in references]
     mels = [log_mel(recordings.load(u)) for u in track(judged, "log-mel")]

@@ -1,7 +1,8 @@
 """A phone recogniser: log-mel, convolutions, CTC. It judges whether speech still says what it should.
 
-    waveform (S,) at 16 kHz -> log-mel (M, 80) at 100 Hz -> hidden (H, D) at 25 Hz -> phones, or blank, (2 H, ...) at 50 Hz
+    waveform (S,) at 16 kHz -> log-mel (M, 80) at 100 Hz -> hidden (H, D) at 25 Hz -> outputs (2 H, ...) at 50 Hz
 
+An output is a phone or the blank.
 The blocks run at 25 Hz, where they cost half, and the heads write two frames of 50 Hz for each of theirs: CTC needs the
 room, since fast speech has more than 12 phones a second and equal neighbours need a blank between them.
 
@@ -27,6 +28,7 @@ FORMAT, VERSION = "textless-recognizer", 1
 SAMPLE_RATE, HOP, N_MELS = 16_000, 160, 80
 FRAME_RATE = 50.0
 BLANK = 0
+INITIAL_SCALE = 0.1
 
 
 class RecognizerConfig(Config):
@@ -36,18 +38,17 @@ class RecognizerConfig(Config):
     dim: int = 256
     blocks: int = 6
     kernel: int = 9
-    dropout: float = 0.1
 
 
 class Block(nn.Module):
     """Residual: a convolution of every channel by itself, then a perceptron of every frame by itself."""
 
-    def __init__(self, dim: int, kernel: int, dropout: float) -> None:
+    def __init__(self, dim: int, kernel: int) -> None:
         super().__init__()
         self.along_time = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = nn.LayerNorm(dim)
-        self.perceptron = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Dropout(dropout), nn.Linear(2 * dim, dim))
-        self.scale = nn.Parameter(torch.full((dim,), 0.1))
+        self.perceptron = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
+        self.scale = nn.Parameter(torch.full((dim,), INITIAL_SCALE))
 
     def forward(self, hidden: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         """`(B, H, D)` to the same; `inside` `(B, H, 1)` is 0 on padding, which the convolution must not see."""
@@ -62,7 +63,7 @@ class Recognizer(nn.Module):
         super().__init__()
         self.config = config
         self.front = nn.Conv1d(N_MELS, config.dim, 9, stride=4, padding=4)
-        self.blocks = nn.ModuleList(Block(config.dim, config.kernel, config.dropout) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(Block(config.dim, config.kernel) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(config.dim)
         outputs = 2 * (1 + len(config.phones))
         self.head = nn.Linear(config.dim, outputs)
@@ -76,7 +77,7 @@ class Recognizer(nn.Module):
             lengths: `(B,)` frames of each.
 
         Returns:
-            CTC logits `(B, T, 1 + phones)` at 50 Hz, logits of the phone that sounds `(B, T, 1 + phones)`, lengths `(B,)`.
+            CTC logits `(B, T, 1 + phones)` at 50 Hz, logits of the phone that sounds, likewise, and lengths `(B,)`.
         """
         hidden = F.gelu(self.front(mels.mT).mT)  # (B, M, 80) -> (B, H, D)
         inside = mask((lengths + 3) // 4, hidden.shape[1])[..., None]

@@ -1,7 +1,7 @@
 """sBLIMP, the syntactic test of ZeroSpeech 2021: a grammatical sentence against an ungrammatical one.
 
-The n-th row with correct=1 and the n-th with correct=0 are a trial, as in the reference; a pair's score is the mean over
-its voices, the headline the mean over pairs.
+The n-th row with correct=1 and the n-th with correct=0 are a trial, as in the reference; a pair's score is the mean
+over its voices, the headline the mean over pairs.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Threads: one matrix product a thread, many at a time.
 
-The kernels release the interpreter's lock, so plain threads use all cores. The BLAS inside numpy has threads of its own,
-which only get in the way then (a product of 64 x 64 took 15 ms instead of 43 µs on two busy cores).
+The kernels release the interpreter's lock, so plain threads use all cores. The BLAS inside numpy has threads of its
+own, which only get in the way then (a product of 64 x 64 took 15 ms instead of 43 µs on two busy cores).
 """
 
 import ctypes

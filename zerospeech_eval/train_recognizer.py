@@ -18,7 +18,7 @@ from textless.files import refuse_overwrite
 from textless.progress import say, track
 from zerospeech_eval.recognizer import BLANK, FRAME_RATE, Recognizer, RecognizerConfig, log_mel, output_length, save
 
-BATCH_FRAMES = 6_000  # of log-mel, 60 s of speech
+BATCH_FRAMES = 2_500  # of log-mel, 25 s of speech
 PEAK_RATE = 3e-3
 WARM_UP = 0.15
 FRAME_WEIGHT = 0.5
@@ -35,19 +35,26 @@ class Example:
 
 
 def train(
-    manifest: Path, alignments: Path, out: Path, *, steps: int = 800, seed: int = 0, device: str = "auto", force: bool = False
+    manifest: Path,
+    alignments: Path,
+    out: Path,
+    *,
+    steps: int = 800,
+    seed: int = 0,
+    device: str = "auto",
+    force: bool = False,
 ) -> Recognizer:
     """Train and write a recogniser.
 
-    The loss is CTC, and at half its weight the cross-entropy of the phone that sounds in each frame: since the alignment
-    is known, the network need not first discover it, which is most of what CTC spends its time on. The second head is
-    not used afterwards.
+    The loss is CTC, and at half its weight the cross-entropy of the phone that sounds in each frame: since the
+    alignment is known, the network need not first discover it, which is most of what CTC spends its time on. The second
+    head is not used afterwards.
 
     Args:
         manifest: recordings.
         alignments: their phones, `alignments.tsv`; silence is left out of what the recogniser writes.
         out: folder to write.
-        steps: batches of about 60 s of speech.
+        steps: batches of about 25 s of speech.
         seed: of weights, batches and masks.
         device: auto, cpu, cuda or cuda:N.
         force: replace `out`.
@@ -67,7 +74,9 @@ def train(
         mels, lengths = pad([spec_augment(example.mels, generator) for example in batch])
         with torch.autocast(where.type, torch.bfloat16):
             logits, frame_logits, lengths = model(mels.to(where), lengths.to(where))
-        loss = ctc_loss(logits.float(), lengths, batch) + FRAME_WEIGHT * frame_loss(frame_logits.float(), lengths, batch)
+        loss = ctc_loss(logits.float(), lengths, batch) + FRAME_WEIGHT * frame_loss(
+            frame_logits.float(), lengths, batch
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
@@ -97,7 +106,9 @@ def load_examples(recordings: Manifest, alignment: Alignment, phones: Sequence[s
         count = int(output_length(torch.tensor(len(mels))))
         if count < 2 * len(spoken):
             # CTC needs a frame a phone and another between equal ones; half of that is no speech.
-            raise UserError(f"{utterance.id!r} has {len(spoken)} phones in {count / FRAME_RATE:.2f} s; wrong alignment?")
+            raise UserError(
+                f"{utterance.id!r} has {len(spoken)} phones in {count / FRAME_RATE:.2f} s; wrong alignment?"
+            )
         frames = torch.tensor([output.get(label, BLANK) for label in frame_labels(segments, count, FRAME_RATE)])
         examples.append(Example(mels, spoken, frames))
     if not examples:
@@ -133,7 +144,13 @@ def ctc_loss(logits: torch.Tensor, lengths: torch.Tensor, batch: Sequence[Exampl
     target_lengths = torch.tensor([len(example.phones) for example in batch])
     log_probs = logits.log_softmax(dim=-1).transpose(0, 1)  # (B, T, outputs) -> (T, B, outputs)
     total = F.ctc_loss(
-        log_probs, targets.to(logits.device), lengths, target_lengths.to(logits.device), BLANK, "sum", zero_infinity=True
+        log_probs,
+        targets.to(logits.device),
+        lengths,
+        target_lengths.to(logits.device),
+        BLANK,
+        "sum",
+        zero_infinity=True,
     )
     return total / len(targets)
 

@@ -54,7 +54,12 @@ def warp(costs: Sequence[Sequence[int]]) -> Fraction:
             if j > 0:
                 before.append(total[i][j - 1])
             total[i][j] = costs[i][j] + (min(before) if before else 0)
-    i, j, length = n - 1, m - 1, 1
+    return Fraction(total[n - 1][m - 1], path_length(total))
+
+
+def path_length(total: Sequence[Sequence[int]]) -> int:
+    """Cells on the way back: diagonal if no worse than both others, else left if no worse than up, else up."""
+    i, j, length = len(total) - 1, len(total[0]) - 1, 1
     while (i, j) != (0, 0):
         if i == 0:
             j -= 1
@@ -69,7 +74,7 @@ def warp(costs: Sequence[Sequence[int]]) -> Fraction:
             else:
                 i -= 1
         length += 1
-    return Fraction(total[n - 1][m - 1], length)
+    return length
 
 
 def distance(x: np.ndarray, y: np.ndarray, kind: str) -> Fraction:
@@ -113,14 +118,14 @@ def abx(
         where = (item.previous, item.next) if context == "within" else "any"
         groups.setdefault((where, item.speaker, item.phone), []).append(number)
     cells = {}
-    for where, s, a in groups:
-        for other_where, other_s, b in groups:
+    for (where, s, a), a_tokens in groups.items():
+        for (other_where, other_s, b), b_tokens in groups.items():
             if (other_where, other_s) != (where, s) or a == b:
                 continue
-            for x_where, x_s, x_phone in groups:
+            for (x_where, x_s, x_phone), x_tokens in groups.items():
                 if x_where != where or x_phone != a or (x_s == s) != (speaker == "within"):
                     continue
-                cell = cell_error(groups[where, s, a], groups[where, s, b], groups[where, x_s, a], d)
+                cell = cell_error(a_tokens, b_tokens, x_tokens, d)
                 if cell is not None:
                     cells[where, s, x_s, a, b] = cell
     return cells

@@ -88,12 +88,9 @@ def word_pairs(
         known: words of the lexicon as they are heard; a nonword must sound like none of them.
     """
     counts = PhoneNgrams(frequencies, pronunciations)
-    words = sorted(
-        word
-        for word, phones in pronunciations.items()
-        if frequencies.get(word, 0) > 0 and SHORTEST <= len(phones) <= LONGEST
-    )
-    rng.shuffle(words)
+    words = [w for w, phones in pronunciations.items() if frequencies.get(w, 0) and SHORTEST <= len(phones) <= LONGEST]
+    # Frequent words first, by chance: a draw without replacement, weighted by frequency (Efraimidis & Spirakis, 2006).
+    words.sort(key=lambda word: rng.random() ** (1 / frequencies[word]), reverse=True)
     neighbours = _Neighbours(pronunciations)
     taken = set(known)
     pairs: list[WordPair] = []

@@ -3,6 +3,8 @@
 import io
 import multiprocessing
 import os
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -78,7 +80,7 @@ def renderer(processes: int | None = None) -> Iterator[Renderer]:
             torch.set_num_threads(threads)
         return
     # Not `fork`: torch's thread pools do not survive it.
-    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_one_thread)
+    pool = ProcessPoolExecutor(count, multiprocessing.get_context("spawn"), initializer=_start_worker)
     try:
         yield Renderer(pool)
     finally:
@@ -87,6 +89,20 @@ def renderer(processes: int | None = None) -> Iterator[Renderer]:
 
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+def _start_worker() -> None:
+    """Ctrl-C is the parent's business; and when the parent is gone, however it went, so is the worker."""
+    _one_thread()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def render(job: Job) -> Rendered:
