@@ -139,7 +139,8 @@ def test_hand_computed_within():
     items = [token(0, "a"), token(1, "a"), token(2, "a"), token(3, "b"), token(4, "b")]
     score = abx(items, features, "50")
     # a against b, of four triplets each: X=0 has A at 10, 30 and B at 22, 90: one wrong. X=10: A 10, 20, B 12, 80: one.
-    # X=30: A 30, 20, B 8, 60: two. b against a, of three: X=22: A 68, B 22, 12, 8: three. X=90: A 68, B 90, 80, 60: one.
+    # X=30: A 30, 20, B 8, 60: two. b against a, of three: X=22: A 68, B 22, 12, 8: three.
+    # X=90: A 68, B 90, 80, 60: one.
     pairs = score.phone_pairs
     assert pairs["a", "b"] == pytest.approx(4 / 12)
     assert pairs["b", "a"] == pytest.approx(4 / 6)

@@ -146,4 +146,4 @@ def test_bad_configurations_name_the_key(room: Path) -> None:
 def test_a_configuration_of_data_alone_will_do(room: Path) -> None:
     path = room / "data.toml"
     path.write_text('[data]\ntrain = "train.jsonl"\n')
-    assert load_config(path).model.dim == 256
+    assert load_config(path).model.dim == 192

@@ -9,7 +9,7 @@ import torch
 from textless.errors import UserError
 from ulm.config import ModelConfig
 from ulm.data import IGNORED, PackedUnits
-from ulm.model import Cache, UnitTransformer, dropout
+from ulm.model import Cache, UnitTransformer, dropout, replace_units
 from ulm.vocabulary import Vocabulary
 
 TINY = ModelConfig(dim=32, layers=2, heads=2, ffn=64, dropout=0.0)
@@ -122,6 +122,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
     assert float((y == 0).float().mean()) == pytest.approx(0.1, abs=0.003)  # 26/256
     assert float(y.mean()) == pytest.approx(1.0, abs=0.002)
     assert dropout(x, 0.1, False) is x
+
+
+def test_noise_replaces_its_share_of_the_units_and_no_boundary() -> None:
+    torch.manual_seed(0)
+    tokens = torch.randint(0, 11, (400, 500))
+    noisy = replace_units(tokens, 0.2, boundary=10)
+    assert torch.equal(noisy == 10, tokens == 10)
+    assert float((noisy != tokens)[tokens != 10].float().mean()) == pytest.approx(0.2 * 0.9, abs=0.005)
+    model = lively(TINY.model_copy(update={"noise": 0.9}))
+    assert torch.equal(model(tokens[:2, :9]), model(tokens[:2, :9]))  # in training only
 
 
 def test_fields_of_a_batch_stay_aligned_when_sliced() -> None:

@@ -36,7 +36,7 @@ def data(tmp_path: Path, source: WordSource) -> dict[str, str]:
 def config(data: dict[str, str], **values: object) -> TrainConfig:
     defaults = {
         "data": data,
-        "model": {"dim": 16, "layers": 2, "heads": 2, "ffn": 32, "dropout": 0.1},
+        "model": {"dim": 16, "layers": 2, "heads": 2, "ffn": 32, "dropout": 0.1, "noise": 0.1},
         "steps": 6,
         "batch_tokens": 256,
         "context": 64,
@@ -96,7 +96,7 @@ def test_resumed_is_uninterrupted_bit_for_bit(
     train(values, tmp_path / "whole", device="cpu")
     real = Run.stopping
     calls = iter([False, False, False, True])
-    monkeypatch.setattr(Run, "stopping", lambda self: next(calls))
+    monkeypatch.setattr(Run, "stopping", lambda _: next(calls))
     train(values, tmp_path / "parts", device="cpu")
     assert read_metrics(tmp_path / "parts")[-1]["step"] == 3
     monkeypatch.setattr(Run, "stopping", real)
@@ -123,7 +123,7 @@ def test_a_finished_run_is_left_alone_unless_forced(
 
 
 def test_parts_of_a_batch_change_nothing_but_memory(tmp_path: Path, data: dict[str, str]) -> None:
-    model = {"dim": 16, "layers": 2, "heads": 2, "ffn": 32, "dropout": 0.0}
+    model = {"dim": 16, "layers": 2, "heads": 2, "ffn": 32, "dropout": 0.0, "noise": 0.0}
     losses = []
     for size in (0, 64, 128):
         values = config(data, model=model, micro_batch_tokens=size, precision="fp32", valid_every=0)
@@ -153,7 +153,7 @@ def test_best_and_last_and_no_validation(tmp_path: Path, data: dict[str, str]) -
 def toml(path: Path, data: dict[str, str], **values: object) -> Path:
     lines = [f"{key} = {value!r}".lower() for key, value in values.items()]
     lines += ["[data]", f'train = "{Path(data["train"]).name}"', f'valid = "{Path(data["valid"]).name}"']
-    lines += ["[model]", "dim = 16", "layers = 2", "heads = 2", "ffn = 32", "dropout = 0.0"]
+    lines += ["[model]", "dim = 16", "layers = 2", "heads = 2", "ffn = 32", "dropout = 0.0", "noise = 0.0"]
     path.write_text("\n".join(lines) + "\n")
     return path
 

@@ -14,6 +14,7 @@ from vocoder.frames import expand_frames, pad_frames
 from vocoder.generator import Generator, ISTFTHead
 from vocoder.losses import SpectralLoss
 from vocoder.model import VocoderModel
+from vocoder.spectra import POWER_FLOOR, magnitudes
 from vocoder.vocoder import Vocoder, at_speed
 
 SMALL = ModelConfig(width=32, hidden=48, dilations=(1, 2, 4), duration_width=16, duration_layers=2)
@@ -92,6 +93,21 @@ def test_hop_must_be_whole_and_even() -> None:
     assert hop_length(25.0, upsample=2) == 320
     with pytest.raises(UserError, match="even whole number"):
         hop_length(30.0)
+
+
+@pytest.mark.parametrize("size", [64, 256])
+def test_gradient_of_magnitudes_is_the_derived_one(size: int) -> None:
+    torch.manual_seed(6)
+    window, waveform = torch.hann_window(size, dtype=torch.float64), torch.randn(2, 5 * size + 7, dtype=torch.float64)
+    ours, derived = (waveform.clone().requires_grad_() for _ in range(2))
+    frames = torch.fft.rfft(derived.unfold(1, size, size // 4) * window, dim=2)
+    expected = (frames.abs().square() + POWER_FLOOR).sqrt()
+    found = magnitudes(ours, window)
+    torch.testing.assert_close(found, expected)
+    weights = torch.randn_like(expected)
+    (found * weights).sum().backward()
+    (expected * weights).sum().backward()
+    torch.testing.assert_close(ours.grad, derived.grad)
 
 
 def test_loss_of_a_gain_is_the_logarithm_of_the_gain() -> None:

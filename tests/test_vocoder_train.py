@@ -200,7 +200,7 @@ def test_two_processes_train_what_one_trains(tones: Path, tmp_path: Path) -> Non
     ]
     train(load_config(toml), tmp_path / "one")
     for process in two:
-        _, err = process.communicate(timeout=100)
+        _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
     one, shared = (state(tmp_path / name)["parts"] for name in ("one", "two"))
     for part in ("model", "critic"):
@@ -221,7 +221,7 @@ def test_sigterm_saves_and_exits_with_zero(tones: Path, tmp_path: Path) -> None:
         if b"step 2 " in line:
             break
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == 0
     reached = state(tmp_path / "run")["step"]
     assert isinstance(reached, int)

@@ -31,7 +31,7 @@ class ModelConfig(Config):
 
     width: int = Field(default=256, ge=8)
     hidden: int = Field(default=512, ge=8)
-    dilations: tuple[int, ...] = (1, 2, 4, 8, 4, 2, 1)  # one block each; together they see ±22 frames
+    dilations: tuple[int, ...] = (1, 2, 4)  # one block each; together they see ±7 frames
     residual_scale: float = 0.3  # initial value of the learned scale of every block
     upsample: int = Field(default=1, ge=1)  # frames of the generator a frame of units, for units slower than 50 Hz
     duration_width: int = Field(default=128, ge=8)
@@ -83,8 +83,8 @@ class VocoderConfig(Config):
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     adversarial: AdversarialConfig = AdversarialConfig()
-    steps: int = Field(default=1000, ge=1)
-    batch_size: int = Field(default=16, ge=1)  # segments a step, over all processes
+    steps: int = Field(default=2000, ge=1)
+    batch_size: int = Field(default=8, ge=1)  # segments a step, over all processes
     segment_seconds: float = Field(default=1.28, gt=0)
     precision: Precision = "auto"
     memory_gb: float = 2.0  # recordings are kept in memory up to this size, beyond it read when needed

@@ -16,9 +16,8 @@ from torch import nn
 from textless.audio.batches import mask
 from textless.audio.io import SAMPLE_RATE
 from vocoder.config import LossConfig
+from vocoder.spectra import magnitudes
 
-# Power below which a bin is silence: 30 times what rounding to 16 bits leaves in a bin of the longest window.
-POWER_FLOOR = 1e-6
 MEL_FLOOR = 1e-3
 # Energy of a window, below which its spectral convergence says little: a sine 60 dB under full scale.
 SILENT_WINDOW = 1e-2
@@ -55,12 +54,8 @@ class SpectralLoss(nn.Module):
 
     def spectra(self, waveform: torch.Tensor) -> Spectra:
         """Waveforms `(B, S)` → magnitudes at every resolution, hops of a quarter window, whole windows only."""
-        return Spectra(tuple(self._magnitude(waveform, size) for size in self.config.fft_sizes))
-
-    def _magnitude(self, waveform: torch.Tensor, size: int) -> torch.Tensor:
-        frames = waveform.unfold(1, size, size // 4) * self.get_buffer(f"window_{size}")  # (B, S) -> (B, T, n_fft)
-        spectrum = torch.view_as_real(torch.fft.rfft(frames, dim=2))
-        return (spectrum.square().sum(dim=3) + POWER_FLOOR).sqrt()
+        sizes = self.config.fft_sizes
+        return Spectra(tuple(magnitudes(waveform, self.get_buffer(f"window_{size}")) for size in sizes))
 
     def log_mel(self, spectra: Spectra) -> torch.Tensor:
         """Log-mel of the first resolution, `(B, T, n_mels)`."""

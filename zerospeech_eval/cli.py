@@ -121,7 +121,7 @@ def train_recognizer(
     manifest: Annotated[Path, typer.Argument(help="Manifest of the recordings.")],
     alignments: Annotated[Path, typer.Argument(help="alignments.tsv: their phones.")],
     out: Annotated[Path, typer.Argument(help="Folder of the recognizer.")],
-    steps: Annotated[int, typer.Option(min=1, help="Batches.")] = 800,
+    steps: Annotated[int, typer.Option(min=1, help="Batches of about 15 s of speech.")] = 1000,
     seed: Seed = 0,
     device: Device = "auto",
     *,
@@ -165,6 +165,7 @@ def per(
 def units(
     units: Annotated[Path, typer.Argument(help="units.jsonl, with durations.")],
     alignments: Annotated[Path, typer.Argument(help="alignments.tsv: the phones of the same utterances.")],
+    *,
     json: Json = False,
 ) -> None:
     """How well units name phones: PNMI, phone purity and cluster purity over frames."""

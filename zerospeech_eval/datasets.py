@@ -120,7 +120,8 @@ def make_dataset(
     if missing and not skip_missing:
         raise UserError(
             f"{len(missing)} of the {len(files)} files that the items name have no features, the first is "
-            f"{missing[0]!r} (features are there for {next(iter(features), 'nothing')!r}); extract them, or use --skip-missing"
+            f"{missing[0]!r} (features are there for {next(iter(features), 'nothing')!r}); extract them, "
+            "or use --skip-missing"
         )
     arrays, kept_files = _load(features, [file for file in files if file in features])
     number = {file: index for index, file in enumerate(kept_files)}

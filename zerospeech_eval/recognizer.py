@@ -28,7 +28,6 @@ FORMAT, VERSION = "textless-recognizer", 1
 SAMPLE_RATE, HOP, N_MELS = 16_000, 160, 80
 FRAME_RATE = 50.0
 BLANK = 0
-INITIAL_SCALE = 0.1
 
 
 class RecognizerConfig(Config):
@@ -48,12 +47,11 @@ class Block(nn.Module):
         self.along_time = nn.Conv1d(dim, dim, kernel, padding=kernel // 2, groups=dim)
         self.norm = nn.LayerNorm(dim)
         self.perceptron = nn.Sequential(nn.Linear(dim, 2 * dim), nn.GELU(), nn.Linear(2 * dim, dim))
-        self.scale = nn.Parameter(torch.full((dim,), INITIAL_SCALE))
 
     def forward(self, hidden: torch.Tensor, inside: torch.Tensor) -> torch.Tensor:
         """`(B, H, D)` to the same; `inside` `(B, H, 1)` is 0 on padding, which the convolution must not see."""
         update = self.along_time((hidden * inside).mT).mT  # (B, H, D) -> (B, D, H) -> (B, H, D)
-        return hidden + self.scale * self.perceptron(self.norm(update))
+        return hidden + self.perceptron(self.norm(update))
 
 
 class Recognizer(nn.Module):

@@ -16,10 +16,11 @@ from textless.distributed import select_device
 from textless.errors import UserError
 from textless.files import refuse_overwrite
 from textless.progress import say, track
+from textless.training.precision import autocast
 from zerospeech_eval.recognizer import BLANK, FRAME_RATE, Recognizer, RecognizerConfig, log_mel, output_length, save
 
-BATCH_FRAMES = 2_500  # of log-mel, 25 s of speech
-PEAK_RATE = 3e-3
+BATCH_FRAMES = 1_500  # of log-mel, 15 s of speech
+PEAK_RATE = 4e-3
 WARM_UP = 0.15
 FRAME_WEIGHT = 0.5
 CLIP = 5.0
@@ -39,7 +40,7 @@ def train(
     alignments: Path,
     out: Path,
     *,
-    steps: int = 800,
+    steps: int = 1000,
     seed: int = 0,
     device: str = "auto",
     force: bool = False,
@@ -54,7 +55,7 @@ def train(
         manifest: recordings.
         alignments: their phones, `alignments.tsv`; silence is left out of what the recogniser writes.
         out: folder to write.
-        steps: batches of about 25 s of speech.
+        steps: batches of about 15 s of speech.
         seed: of weights, batches and masks.
         device: auto, cpu, cuda or cuda:N.
         force: replace `out`.
@@ -72,7 +73,7 @@ def train(
     begin, losses = time.perf_counter(), []
     for batch in track(_batches(examples, steps, generator), "training the recogniser", steps):
         mels, lengths = pad([spec_augment(example.mels, generator) for example in batch])
-        with torch.autocast(where.type, torch.bfloat16):
+        with autocast(where, "auto"):
             logits, frame_logits, lengths = model(mels.to(where), lengths.to(where))
         loss = ctc_loss(logits.float(), lengths, batch) + FRAME_WEIGHT * frame_loss(
             frame_logits.float(), lengths, batch
