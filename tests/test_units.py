@@ -1,10 +1,10 @@
 import json
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -23,6 +23,7 @@ from units.identity import QuantizerIdentity, require_same
 from units.kmeans import fit_kmeans
 from units.quantizer import Quantizer, load_quantizer, save_quantizer
 from units.runs import deduplicate, expand
+from units.segment import segment
 from units.stats import unit_statistics
 
 IDENTITY = QuantizerIdentity(encoder="mfcc@50", k=8, frame_rate=50.0, sha256="ab" * 32)
@@ -47,6 +48,27 @@ def test_kmeans_finds_planted_clusters():
     assert len({(a, b) for a, b in zip(labels, found, strict=True)}) == 20  # one code a cluster, one cluster a code
     with pytest.raises(UserError, match="at least as many frames"):
         fit_kmeans(frames[:10], KMeansConfig(k=20))
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.integers(0, 2**32 - 1), st.floats(0, 3))
+def test_segmentation_is_the_best_of_all_sequences(seed, penalty):
+    distances = np.random.default_rng(seed).random((5, 3))
+
+    def cost(units):
+        return sum(distances[range(5), units]) + penalty * sum(a != b for a, b in pairwise(units))
+
+    found = segment(distances, penalty)
+    assert cost(found) == pytest.approx(min(cost(units) for units in product(range(3), repeat=5)))
+
+
+def test_a_duration_penalty_belongs_to_the_quantizer(tmp_path):
+    codebook, frames = torch.randn(6, 4), torch.randn(200, 4)
+    plain, lasting = (Quantizer(codebook, "x", "", 50.0, penalty) for penalty in (0.0, 2.0))
+    save_quantizer(tmp_path / "q", lasting, {})
+    assert load_quantizer(tmp_path / "q").identity == lasting.identity != plain.identity
+    assert len(deduplicate(lasting.encode(frames))[0]) < len(deduplicate(plain.encode(frames))[0])
+    assert segment((frames[:, None] - codebook).square().sum(-1).numpy(), 0.0).tolist() == plain.encode(frames).tolist()
 
 
 def test_frames_are_sampled_uniformly_and_reproducibly():

@@ -20,6 +20,9 @@ def fit(
     iterations: Annotated[int, typer.Option(min=1, help="Iterations of Lloyd's algorithm.")] = 50,
     restarts: Annotated[int, typer.Option(min=1, help="Runs from different seeds; the best is kept.")] = 1,
     max_frames: Annotated[int, typer.Option(min=1, help="More are sampled uniformly.")] = 1_000_000,
+    duration_penalty: Annotated[
+        float, typer.Option(min=0.0, help="Units that last: the price of a change, in multiples of the inertia.")
+    ] = 0.0,
     seed: Seed = 0,
     force: Force = False,
     as_json: Json = False,
@@ -30,7 +33,14 @@ def fit(
     from units.config import KMeansConfig
     from units.fit import fit_quantizer
 
-    config = KMeansConfig(k=k, iterations=iterations, restarts=restarts, max_frames=max_frames, seed=seed)
+    config = KMeansConfig(
+        k=k,
+        iterations=iterations,
+        restarts=restarts,
+        max_frames=max_frames,
+        duration_penalty=duration_penalty,
+        seed=seed,
+    )
     quantizer, result = fit_quantizer(features, out, config, force=force)
     if as_json:
         row = {"identity": quantizer.identity.model_dump(), "inertia": result.inertia, "empty": result.empty}

@@ -49,7 +49,13 @@ def fit_quantizer(
     frames = sample_frames(features, config.max_frames, config.seed)
     result = fit_kmeans(frames, config)
     header = features.header
-    quantizer = Quantizer(torch.from_numpy(result.codebook), header.encoder, header.encoder_sha256, header.frame_rate)
+    quantizer = Quantizer(
+        torch.from_numpy(result.codebook),
+        header.encoder,
+        header.encoder_sha256,
+        header.frame_rate,
+        config.duration_penalty * result.inertia,
+    )
     fitted = {"config": config.model_dump(), "frames": len(frames), "inertia": result.inertia, "empty": result.empty}
     save_quantizer(out, quantizer, fitted)
     return quantizer, result
