@@ -1,7 +1,7 @@
 """Units that last: duration-penalised segmentation.
 
-Kamper & van Niekerk 2021, "Towards unsupervised phone and word segmentation using self-supervised vector-quantized neural
-networks".
+Kamper & van Niekerk 2021, "Towards unsupervised phone and word segmentation using self-supervised vector-quantized
+neural networks".
 
 Of all unit sequences z the one is chosen that minimises
 

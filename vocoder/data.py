@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from textless.audio.batches import bucket, pad
+from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip, read_manifest
 from textless.errors import UserError
 from textless.progress import say, track
@@ -112,17 +113,17 @@ class Corpus:
 
     def collate(self, segments: Sequence[tuple[int, int]], size: int | None, speakers: Sequence[str]) -> Batch:
         """Cut segments of at most `size` frames (None: to the end) and pad them; `speakers` gives the indices."""
-        cuts = [self.recordings[index] for index, _ in segments]
-        spans = [
-            (s, len(r.frames) if size is None else min(len(r.frames), s + size))
-            for r, (_, s) in zip(cuts, segments, strict=True)
-        ]
-        frames, lengths = pad_frames([r.frames.cut(*span) for r, span in zip(cuts, spans, strict=True)])
-        waveform, _ = pad([self._samples(r, *span) for r, span in zip(cuts, spans, strict=True)])
-        runs = [r.runs(*span) for r, span in zip(cuts, spans, strict=True)]
+        cuts = []
+        for index, start in segments:
+            recording = self.recordings[index]
+            end = len(recording.frames)
+            cuts.append((recording, start, end if size is None else min(end, start + size)))
+        frames, lengths = pad_frames([recording.frames.cut(start, stop) for recording, start, stop in cuts])
+        waveform, _ = pad([self._samples(*cut) for cut in cuts])
+        runs = [recording.runs(start, stop) for recording, start, stop in cuts]
         units, run_lengths = pad([run[0] for run in runs])
         durations, _ = pad([run[1] for run in runs])
-        indices = torch.tensor([speakers.index(r.speaker) for r in cuts])
+        indices = torch.tensor([speakers.index(recording.speaker) for recording, _, _ in cuts])
         return Batch(frames, lengths, indices, waveform, units, durations, run_lengths)
 
     def whole(self, max_frames: int) -> list[list[tuple[int, int]]]:
@@ -206,10 +207,10 @@ def _reasons(skipped: Counter[str]) -> str:
 def _fit(waveform: torch.Tensor, item: Units, hop: int) -> torch.Tensor:
     """Waveform `(S,)` as 16-bit samples, cut or zero-padded to `hop` samples a frame."""
     n_samples = item.n_frames * hop
-    if abs(len(waveform) - n_samples) > TOLERANCE_SECONDS * 16_000 + hop:
+    if abs(len(waveform) - n_samples) > TOLERANCE_SECONDS * SAMPLE_RATE + hop:
+        lengths = f"{n_samples / SAMPLE_RATE:.2f} s but its recording {len(waveform) / SAMPLE_RATE:.2f} s"
         raise UserError(
-            f"{item.id}: its units last {n_samples / 16_000:.2f} s but its recording {len(waveform) / 16_000:.2f} s; "
-            "the units were made from another file: encode this manifest again"
+            f"{item.id}: its units last {lengths}; the units were made from another file: encode this manifest again"
         )
     samples = (waveform[:n_samples] * 32768).round().clamp(-32768, 32767).to(torch.int16)
     return torch.nn.functional.pad(samples, (0, n_samples - len(samples)))
