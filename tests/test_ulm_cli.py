@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from textless.errors import UserError
 from ulm.cli import app
-from ulm.config import load_config
+from ulm.config import TrainConfig
 from ulm.files import read_scores
 from units.files import read_units
 
@@ -138,12 +138,12 @@ def test_bad_configurations_name_the_key(room: Path) -> None:
         ("model.dropout=1.5", r"model\.dropout"),
     ):
         with pytest.raises(UserError, match=message):
-            load_config(room / "lm.toml", [override])
+            TrainConfig.load(room / "lm.toml", [override])
     with pytest.raises(UserError, match="not found"):
-        load_config(room / "none.toml")
+        TrainConfig.load(room / "none.toml")
 
 
 def test_a_configuration_of_data_alone_will_do(room: Path) -> None:
     path = room / "data.toml"
     path.write_text('[data]\ntrain = "train.jsonl"\n')
-    assert load_config(path).model.dim == 192
+    assert TrainConfig.load(path).model.dim == 192

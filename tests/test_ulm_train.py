@@ -13,7 +13,7 @@ from test_ulm_source import IDENTITY, WordSource, write
 
 from textless.errors import UserError
 from textless.training.run import Run, read_metrics
-from ulm.config import TrainConfig, load_config
+from ulm.config import TrainConfig
 from ulm.language_model import load_language_model
 from ulm.ngram import NgramModel
 from ulm.train import train
@@ -173,7 +173,7 @@ def test_two_processes_are_one(tmp_path: Path, data: dict[str, str]) -> None:
     arguments = ["train", str(path), str(tmp_path / "two"), "--device", "cpu"]
     done = subprocess.run([*launch, *arguments], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    train(load_config(path), tmp_path / "one", device="cpu")
+    train(TrainConfig.load(path), tmp_path / "one", device="cpu")
     keys = ("bits_per_token", "valid_bits_per_unit")
     one, two = ([row[k] for row in read_metrics(tmp_path / d) for k in keys if k in row] for d in ("one", "two"))
     assert len(one) == 4
@@ -210,7 +210,7 @@ def test_paths_are_relative_to_where_they_are_written(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     monkeypatch.chdir(elsewhere)
-    loaded = load_config(path, ["data.valid=here.jsonl", "steps=3"])
+    loaded = TrainConfig.load(path, ["data.valid=here.jsonl", "steps=3"])
     assert loaded.data.train == tmp_path / "train.jsonl"
     assert loaded.data.valid == elsewhere / "here.jsonl"
     assert loaded.steps == 3

@@ -13,7 +13,7 @@ from test_vocoder_data import DURATIONS, FREQUENCIES, HOP, OTHER, QUANTIZER, seq
 from textless.errors import UserError
 from textless.training.run import Run, read_metrics
 from units.files import Units, write_units
-from vocoder.config import AdversarialConfig, DataConfig, ModelConfig, VocoderConfig, load_config
+from vocoder.config import AdversarialConfig, DataConfig, ModelConfig, VocoderConfig
 from vocoder.model import VocoderModel
 from vocoder.train import train
 from vocoder.vocoder import Vocoder, load_vocoder
@@ -171,9 +171,9 @@ def test_saving_logging_and_validating_are_independent(
 SCRIPT = """
 import sys
 from pathlib import Path
-from vocoder.config import load_config
+from vocoder.config import VocoderConfig
 from vocoder.train import train
-train(load_config(Path(sys.argv[1])), Path(sys.argv[2]))
+train(VocoderConfig.load(Path(sys.argv[1])), Path(sys.argv[2]))
 """
 
 
@@ -198,7 +198,7 @@ def test_two_processes_train_what_one_trains(tones: Path, tmp_path: Path) -> Non
         launch(toml, tmp_path / "two", RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
         for rank in range(2)
     ]
-    train(load_config(toml), tmp_path / "one")
+    train(VocoderConfig.load(toml), tmp_path / "one")
     for process in two:
         _, err = process.communicate(timeout=300)
         assert process.returncode == 0, err.decode()
@@ -244,13 +244,13 @@ def test_paths_follow_the_toml_and_overrides_the_working_directory(
     toml = tmp_path / "configs/vocoder.toml"
     toml.write_text('[data]\nunits = "../units.jsonl"\nmanifest = "m.tsv"\n')
     monkeypatch.chdir(tmp_path)
-    config = load_config(toml, ["data.manifest=here.tsv", 'data.valid_units="v.jsonl"', "optimizer.lr=1e-4"])
+    config = VocoderConfig.load(toml, ["data.manifest=here.tsv", 'data.valid_units="v.jsonl"', "optimizer.lr=1e-4"])
     assert config.data.units == tmp_path / "units.jsonl"
     assert config.data.manifest == tmp_path / "here.tsv"
     assert config.data.valid_units == tmp_path / "v.jsonl"
     assert config.optimizer.lr == 1e-4
     with pytest.raises(UserError, match="shorter than the longest FFT"):
-        load_config(toml, ["segment_seconds=0.01"])
+        VocoderConfig.load(toml, ["segment_seconds=0.01"])
 
 
 def test_validation_units_of_another_quantizer(tones: Path, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_swuggy_by_hand(gold: Path) -> None:
     # id 1: right in voice A, wrong in B: 0.5; id 2: a tie: 0.5; id 3: right.
     assert result.overall.value == pytest.approx(2 / 3)
     assert (result.overall.n, result.n_trials, result.n_skipped) == (3, 4, 0)
-    assert result.overall.standard_error == pytest.approx((2 / 9 / 3) ** 0.5)
+    assert result.overall.standard_error == pytest.approx(1 / 6)  # of 0.5, 0.5 and 1: √(1/12) / √3
     assert values(result, "in vocabulary") == {"all": (0.75, 2)}
     assert values(result, "by frequency") == {"oov": (0.5, 1), "6-20": (0.5, 1), ">100": (1.0, 1)}
     assert values(result, "by length") == {"3": (0.75, 2), "4": (0.5, 1)}

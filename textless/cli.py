@@ -3,6 +3,7 @@
 import errno
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import Annotated
 
 import typer
 
@@ -22,7 +23,7 @@ def build() -> typer.Typer:
         add_completion=False,
         rich_markup_mode=None,  # plain help starts three times faster than the boxed one
     )
-    app.callback()(_version)
+    app.callback()(_options)
     for entry_point in sorted(entry_points(group=GROUP), key=_order):
         command = entry_point.load()
         if isinstance(command, typer.Typer):
@@ -37,12 +38,21 @@ def _order(entry_point: EntryPoint) -> tuple[int, str]:
     return (WALK.index(entry_point.name) if entry_point.name in WALK else len(WALK), entry_point.name)
 
 
-def _version(*, version: bool = typer.Option(False, "--version", is_eager=True, help="Print the version.")) -> None:
-    if version:
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
+    if asked:
         import textless
 
         typer.echo(textless.__version__)
         raise typer.Exit
+
+
+def _options(
+    *,
+    version: Annotated[  # noqa: ARG001 - acted on as soon as it is read
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

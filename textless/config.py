@@ -1,10 +1,11 @@
 """Configuration: a frozen model of typed fields, a TOML file that states only differences, and `--set key=value`."""
 
 import difflib
+import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -27,7 +28,11 @@ class Config(BaseModel):
 
     @classmethod
     def load(cls, path: Path | None, overrides: Iterable[str] = ()) -> Self:
-        """Read a TOML file (none: the defaults) and apply overrides of the form `optimizer.lr=3e-4`."""
+        """Read a TOML file (none: the defaults) and apply overrides of the form `optimizer.lr=3e-4`.
+
+        A relative value of a `Path` field means, in the TOML, relative to the TOML's own folder, and in an override
+        relative to the working directory; either comes out absolute.
+        """
         values: dict[str, Any] = {}
         if path is not None:
             if not path.is_file():
@@ -36,9 +41,12 @@ class Config(BaseModel):
                 values = tomllib.loads(path.read_text(encoding="utf-8"))
             except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
                 raise UserError(f"{path} is not valid TOML: {error}") from error
+            _anchor_paths(cls, values, path.parent)
+        changes: dict[str, Any] = {}
         for override in overrides:
-            _apply(values, override)
-        return cls.parse(values, str(path) if path is not None else "--set")
+            _apply(changes, override)
+        _anchor_paths(cls, changes, Path.cwd())
+        return cls.parse(_merge(values, changes), str(path) if path is not None else "--set")
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
@@ -55,6 +63,22 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(values, dict):
             raise UserError(f"--set {key}: {group} is a value, not a group of keys")
     values[name] = value
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    both_groups = {k for k, v in changes.items() if isinstance(v, dict) and isinstance(values.get(k), dict)}
+    return {**values, **{k: _merge(values[k], v) if k in both_groups else v for k, v in changes.items()}}
+
+
+def _anchor_paths(cls: type[BaseModel], values: dict[str, Any], base: Path) -> None:
+    """Make the values of `Path` fields absolute, in place, in every group."""
+    for name, field in cls.model_fields.items():
+        kinds = get_args(field.annotation) or (field.annotation,)
+        if Path in kinds and isinstance(values.get(name), str):
+            values[name] = os.path.normpath(base.absolute() / values[name])
+        for kind in kinds:
+            if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(values.get(name), dict):
+                _anchor_paths(kind, values[name], base)
 
 
 def _explain(cls: type[BaseModel], mistake: Any) -> str:  # noqa: ANN401

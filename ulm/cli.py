@@ -27,10 +27,10 @@ def train(
 
     Paths in CONFIG.toml are relative to its folder, paths given by --set to the current one.
     """
-    from ulm.config import load_config
+    from ulm.config import TrainConfig
     from ulm.train import train as run
 
-    run(load_config(config, overrides or ()), output, device=device, force=force)
+    run(TrainConfig.load(config, overrides or ()), output, device=device, force=force)
 
 
 @app.command()

@@ -1,13 +1,11 @@
 """Configuration of a unit LM: the network, its data, its optimizer and its training run."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from textless.config import Config
-from textless.errors import UserError
 from textless.training.precision import Precision
 from textless.training.schedule import ScheduleConfig
 
@@ -74,21 +72,3 @@ class TrainConfig(Config):
         if self.batch_tokens < self.context:
             raise ValueError(f"batch_tokens {self.batch_tokens} should be at least context {self.context}")
         return self
-
-
-def load_config(path: Path, overrides: Sequence[str] = ()) -> TrainConfig:
-    """Read a training configuration and make the paths of its data absolute.
-
-    Raises:
-        UserError: no such file, an unknown key, a value that does not fit, or no `data.train`.
-    """
-    if not path.is_file():
-        raise UserError(f"configuration not found: {path}")
-    config = TrainConfig.load(path, overrides)
-    overridden = {override.partition("=")[0].strip() for override in overrides}
-    paths = {
-        name: ((Path.cwd() if f"data.{name}" in overridden else path.parent) / value).resolve()
-        for name, value in (("train", config.data.train), ("valid", config.data.valid))
-        if value is not None
-    }
-    return config.model_copy(update={"data": DataConfig(**paths)})

@@ -23,10 +23,10 @@ def train(
 
     Paths in the TOML are relative to its own folder, those given with --set to the working directory.
     """
-    from vocoder.config import load_config
+    from vocoder.config import VocoderConfig
     from vocoder.train import train as run
 
-    run(load_config(config, overrides or ()), out, device_name=device, force=force)
+    run(VocoderConfig.load(config, overrides or ()), out, device_name=device, force=force)
 
 
 @app.command()

@@ -1,8 +1,5 @@
 """Configuration of a vocoder and of its training. The defaults are the recipe: minutes on two CPU cores."""
 
-import json
-import os
-from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import Field, model_validator
@@ -98,22 +95,6 @@ class VocoderConfig(Config):
         if self.segment_seconds * SAMPLE_RATE < max(self.loss.fft_sizes):
             raise ValueError(f"segment_seconds = {self.segment_seconds} is shorter than the longest FFT of the loss")
         return self
-
-
-def load_config(path: Path, overrides: Iterable[str] = ()) -> VocoderConfig:
-    """Read a TOML and apply `--set` overrides; paths come out absolute (see `DataConfig`)."""
-    config = VocoderConfig.load(path, [_from_here(override) for override in overrides])
-    base = path.parent.absolute()
-    paths = {name: value and Path(os.path.normpath(base / value)) for name, value in config.data}
-    return config.model_copy(update={"data": DataConfig(**paths)})
-
-
-def _from_here(override: str) -> str:
-    """Make the path in `data.units=PATH` absolute, so that the TOML's folder does not apply to it."""
-    key, separator, text = override.partition("=")
-    if not separator or not key.strip().startswith("data."):
-        return override
-    return f"{key}={json.dumps(str(Path(text.strip().strip(chr(34) + chr(39))).absolute()))}"
 
 
 def hop_length(frame_rate: float, upsample: int = 1) -> int:

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,11 +23,7 @@ class Accuracy:
 
     value: float
     n: int
-
-    @property
-    def standard_error(self) -> float:
-        """Binomial, over pairs: √(p (1 − p) / n); pairs scored by several voices vary less than that."""
-        return math.sqrt(self.value * (1 - self.value) / self.n)
+    standard_error: float  # sample standard deviation over pairs / √n; nan for a single pair
 
     def summary(self) -> dict[str, float]:
         """In percent."""
@@ -53,7 +50,7 @@ class PairResult:
             "trials": self.n_trials,
             "skipped_trials": self.n_skipped,
             "convention": self.convention,
-            "standard_error_is": "binomial over pairs",
+            "standard_error_is": "of the mean over pairs, from their sample standard deviation",
             **{
                 title.replace(" ", "_"): {name: part.summary() for name, part in parts.items()}
                 for title, parts in self.breakdown.items()
@@ -129,7 +126,8 @@ def mean_by(keys: Sequence[tuple[str, ...]], outcomes: np.ndarray) -> dict[tuple
 
 def accuracy(values: Sequence[float]) -> Accuracy:
     """Mean over pairs."""
-    return Accuracy(sum(values) / len(values), len(values))
+    deviation = statistics.stdev(values) if len(values) > 1 else math.nan
+    return Accuracy(sum(values) / len(values), len(values), deviation / math.sqrt(len(values)))
 
 
 def accuracy_by(names: Sequence[str], values: Sequence[float]) -> dict[str, Accuracy]:

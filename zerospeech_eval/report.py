@@ -50,7 +50,7 @@ def print_result(result: PairResult, *, as_json: bool) -> None:
     typer.echo(
         f"{result.benchmark} accuracy {100 * accuracy.value:.2f} % ± {100 * accuracy.standard_error:.2f} "
         f"(chance 50; {accuracy.n} pairs, {result.n_trials} trials; {result.convention}; "
-        "± is one binomial standard error over pairs)"
+        "± is one standard error over pairs)"
     )
     if result.n_skipped:
         typer.echo(f"  {result.n_skipped} trials left out: their files have no score")

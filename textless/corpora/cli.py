@@ -29,7 +29,9 @@ def synth(
     ] = None,
     pairs: Annotated[
         int | None,
-        typer.Option("--pairs", help="Word pairs and sentence pairs each (default: by the hours, at most 300)."),
+        typer.Option(
+            "--pairs", help="Word pairs, and half as many sentence pairs (default: by the hours, at most 500)."
+        ),
     ] = None,
     processes: Annotated[
         int | None, typer.Option("--processes", min=1, help="Default: one for every processor.")

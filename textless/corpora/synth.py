@@ -8,9 +8,9 @@
 
 - `train` holds the hours asked for; `dev` about 4 % of them in addition (2 minutes at least), by the same speakers; and
   `test` 8 % (4 minutes at least), by speakers heard nowhere else. No sentence is in two splits.
-- `swuggy` and `sblimp` are spoken by two of the *training* speakers: they ask whether a model knows words and grammar,
-  not whether it copes with new voices, which is what `test` asks. Both members of a pair are recorded with the same
-  pitch, rate, noise and level; none of these sentences is in the other texts.
+- `swuggy` and `sblimp` are spoken by four and two of the *training* speakers: they ask whether a model knows words and
+  grammar, not whether it copes with new voices, which is what `test` asks. Both members of a pair are recorded with the
+  same pitch, rate, noise and level; none of these sentences is in the other texts.
 - With sentences from a file there are only the three splits: which words and sentences are right, the grammar knows.
 """
 
@@ -46,13 +46,14 @@ SPLITS = ("train", "dev", "test", "swuggy", "sblimp")  # their positions seed th
 FEWEST_TEST_SPEAKERS = 4
 FEWEST_SENTENCES = 20
 LONGEST_SENTENCE = 400  # characters
-PAIR_VOICES = 2
+FEWEST_SPEAKERS = 2
+WORD_VOICES, SENTENCE_VOICES = 4, 2  # readers of each pair, if there are as many; words are short
 GOLD_WORDS = ("filename", "id", "voice", "frequency", "word", "phones", "length", "correct")
 GOLD_SENTENCES = ("filename", "id", "voice", "type", "subtype", "transcription", "correct")
 
 
 class SynthesisConfig(Config):
-    """What to synthesize. `pairs`: word pairs and sentence pairs each (none: 400 an hour, 40 to 300)."""
+    """What to synthesize. `pairs`: word pairs, and half as many sentence pairs (none: 200 an hour, 40 to 500)."""
 
     hours: float = 2.5
     speakers: int = 24
@@ -61,9 +62,15 @@ class SynthesisConfig(Config):
     text: Path | None = None
     pairs: int | None = None
 
-    def n_pairs(self) -> int:
-        """Number of word pairs, and of sentence pairs."""
-        return round(min(300, max(40, 400 * self.hours))) if self.pairs is None else self.pairs
+    @property
+    def word_pairs(self) -> int:
+        """Number of word pairs."""
+        return round(min(500, max(40, 200 * self.hours))) if self.pairs is None else self.pairs
+
+    @property
+    def sentence_pairs(self) -> int:
+        """Number of sentence pairs; sentences are long, so there are half as many."""
+        return max(1, self.word_pairs // 2)
 
 
 @dataclass(frozen=True)
@@ -162,9 +169,9 @@ def _voices(config: SynthesisConfig) -> tuple[list[Voice], list[Voice]]:
     n_test = max(FEWEST_TEST_SPEAKERS, config.speakers // 4)
     available = list(variants())
     most = max(n for n in range(len(available)) if n + max(FEWEST_TEST_SPEAKERS, n // 4) <= len(available))
-    if not PAIR_VOICES <= config.speakers <= most:
+    if not FEWEST_SPEAKERS <= config.speakers <= most:
         raise UserError(
-            f"speakers should be {PAIR_VOICES} to {most} (with a quarter as many, at least {FEWEST_TEST_SPEAKERS}, "
+            f"speakers should be {FEWEST_SPEAKERS} to {most} (with a quarter as many, at least {FEWEST_TEST_SPEAKERS}, "
             f"kept for the test set), found {config.speakers}"
         )
     rng = random.Random(f"{config.seed} voices")
@@ -180,7 +187,7 @@ def _sentence_pairs(config: SynthesisConfig) -> list[GrammaticalPair]:
         raise UserError(
             f"the embedded grammar is English; for {config.language!r} give sentences with --text FILE, one a line"
         )
-    return grammatical_pairs(english(), random.Random(f"{config.seed} pairs"), config.n_pairs())
+    return grammatical_pairs(english(), random.Random(f"{config.seed} pairs"), config.sentence_pairs)
 
 
 def _texts(config: SynthesisConfig, pairs: list[GrammaticalPair]) -> tuple[dict[str, Iterator[str]], bytes | None]:
@@ -286,7 +293,7 @@ def _write_test_items(root: Path, test: Split) -> None:
 def _record_words(root: Path, train: Split, config: SynthesisConfig, voices: Sequence[Voice], pool: Renderer) -> Split:
     """Words that the training text holds and their nonwords, both spoken from phones, and the key to them."""
     pairs = _word_pairs(train, config)
-    readers = voices[:PAIR_VOICES]
+    readers = voices[:WORD_VOICES]
     split, rows = Split([], {}, {}), []
     jobs, labels = [], []
     for index, pair in enumerate(pairs):
@@ -319,14 +326,14 @@ def _word_pairs(train: Split, config: SynthesisConfig) -> list[WordPair]:
         return tuple(segment.label for segment in segments if segment.label != SILENCE)
 
     rng = random.Random(f"{config.seed} words")
-    return word_pairs(frequencies, pronunciations, config.n_pairs(), rng, heard, known)
+    return word_pairs(frequencies, pronunciations, config.word_pairs, rng, heard, known)
 
 
 def _record_sentences(
     root: Path, pairs: list[GrammaticalPair], config: SynthesisConfig, voices: Sequence[Voice], pool: Renderer
 ) -> Split:
     """Right and wrong sentences, and the key to them."""
-    readers = voices[:PAIR_VOICES]
+    readers = voices[:SENTENCE_VOICES]
     split, rows = Split([], {}, {}), []
     jobs, labels = [], []
     for index, pair in enumerate(pairs):

@@ -61,7 +61,10 @@ class SpectralEncoder(nn.Module):
         return sha256(f"spectral 1 {self.name} {self.hop}".encode())
 
     def forward(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor, last_layer: int = 0  # noqa: ARG002 - there is one layer
+        self,
+        waveforms: torch.Tensor,
+        lengths: torch.Tensor,
+        last_layer: int = 0,  # noqa: ARG002 - there is one layer
     ) -> tuple[list[torch.Tensor], torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)` → one layer of features `(B, T, D)`, frame counts `(B,)`."""
         frames = lengths // self.hop

@@ -121,9 +121,7 @@ def _continue(directory: Path, header: store.StoreHeader, *, keep_shards: bool) 
         header = replace(header, n_shards=before.n_shards)
     if before != header:
         names = [name for name, value in vars(header).items() if value != getattr(before, name)]
-        raise UserError(
-            f"{directory} holds other features ({', '.join(names)} differ); give another output or --force"
-        )
+        raise UserError(f"{directory} holds other features ({', '.join(names)} differ); give another output or --force")
     return header
 
 

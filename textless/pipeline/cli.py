@@ -119,7 +119,7 @@ def demo(
         Path | None, typer.Option("--speech", help="Your own recordings instead of the embedded synthetic corpus.")
     ] = None,
     *,
-    hours: Annotated[float, typer.Option(min=0.05, help="Size of the synthetic corpus.")] = 2.0,
+    hours: Annotated[float, typer.Option(min=0.05, help="Size of the synthetic corpus.")] = 4.0,
     scale: Annotated[float, typer.Option(min=0.01, help="Multiplies every number of training steps.")] = 1.0,
     seed: Seed = 0,
     force: Force = False,

@@ -20,10 +20,12 @@ from textless.pipeline.recordings import split_recordings
 from textless.pipeline.report import write_report
 from textless.progress import say
 
-ENCODER = "mfcc-cmvn@50"
-K = 100
+ENCODER = "mfcc@50"
+K = 500
+DURATION_PENALTY = 0.5  # units that last: a small unit LM learns more from fewer of them
+SPEAKERS = 6  # few enough that four hours hold every word several times in each voice
 NGRAM_ORDERS = (1, 3, 5)
-ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 1200, 1200, 500
+ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 1300, 2200, 700
 EXAMPLES = 3
 PROMPT_SECONDS, CONTINUATION_SECONDS = 1.5, 3.0
 
@@ -78,7 +80,8 @@ def _claim(out: Path, settings: Settings, *, force: bool) -> None:
 def prepare_corpus(out: Path, settings: Settings, commands: Commands) -> None:
     """Synthesize the embedded corpus, or split the user's recordings."""
     if settings.speech is None:
-        commands.run("corpus synth", out / "corpus", hours=settings.hours, seed=settings.seed, replace=True)
+        size = {"hours": settings.hours, "speakers": SPEAKERS, "seed": settings.seed}
+        commands.run("corpus synth", out / "corpus", **size, replace=True)
     elif not (out / "corpus").exists():
         split_recordings(settings.speech, out / "corpus")
 
@@ -93,8 +96,8 @@ def make_units(out: Path, commands: Commands, settings: Settings) -> dict[str, A
     corpus, features, units, quantizer = out / "corpus", out / "features", out / "units", out / "quantizer"
     for split in ("train", "test"):
         commands.run("encoder features", corpus / split / "manifest.tsv", features / split, encoder=ENCODER)
-    fitting = {"k": K, "max_frames": 250_000, "iterations": 30, "seed": settings.seed}
-    commands.run("units fit", features / "train", quantizer, **fitting, replace=True)
+    fitting = {"k": K, "duration_penalty": DURATION_PENALTY, "max_frames": 250_000, "iterations": 30}
+    commands.run("units fit", features / "train", quantizer, **fitting, seed=settings.seed, replace=True)
     for split in splits(out):
         manifest = corpus / split / "manifest.tsv"
         commands.run("units encode", manifest, units / f"{split}.jsonl", quantizer=quantizer, replace=True)
