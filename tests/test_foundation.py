@@ -47,6 +47,22 @@ def test_config_states_differences_and_names_unknown_keys(tmp_path):
         Settings.load(path)
 
 
+def test_relative_paths_mean_the_tomls_folder_or_the_working_directory(tmp_path, monkeypatch):
+    class Data(Config):
+        train: Path
+        valid: Path | None = None
+
+    class Training(Config):
+        data: Data
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "c.toml").write_text('[data]\ntrain = "../units/a.jsonl"\n')
+    config = Training.load(Path("configs/c.toml"), ["data.valid=units/b.jsonl"])
+    assert config.data == Data(train=tmp_path / "units/a.jsonl", valid=tmp_path / "units/b.jsonl")
+    assert Training.load(Path("configs/c.toml"), ["data.train=/x/y"]).data.train == Path("/x/y")
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")

@@ -48,7 +48,7 @@ def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so
 
 def _options(
     *,
-    version: Annotated[  # noqa: ARG001 - acted on as soon as it is read
+    version: Annotated[
         bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the version.")
     ] = False,
 ) -> None:

@@ -65,7 +65,7 @@ def encode_corpus(
         units = {
             u.id: speech_to_units.quantize(u.id, features) for u, features in track(stream, "encoding", len(share))
         }
-        write_skipped(shard_path(out.with_name("skipped.tsv"), index, count), passed_over)
+        write_skipped(shard_path(out.with_name("skipped.tsv"), index, count), passed_over, add=True)
         write_units(path, speech_to_units.quantizer.identity, (units[u.id] for u in share if u.id in units))
         done += len(units)
         skipped += passed_over

@@ -171,14 +171,19 @@ class Skipped:
     reason: str
 
 
-def write_skipped(path: Path, skipped: Sequence[Skipped]) -> None:
-    """Write `skipped.tsv` (path, reason); with nothing skipped, an old one is removed."""
-    if not skipped:
+def write_skipped(path: Path, skipped: Sequence[Skipped], *, add: bool = False) -> None:
+    """Write `skipped.tsv` (path, reason); with nothing skipped, an old one is removed.
+
+    With `add`, what it holds already stays: outputs of several manifests may share a folder.
+    """
+    lines = [f"{_one_line(item.path)}\t{_one_line(item.reason)}" for item in skipped]
+    if add and path.exists():
+        lines = list(dict.fromkeys(path.read_text(encoding="utf-8").splitlines()[1:] + lines))
+    if not lines:
         path.unlink(missing_ok=True)
         return
     with atomic_write(path) as file:
-        file.write("path\treason\n")
-        file.writelines(f"{_one_line(item.path)}\t{_one_line(item.reason)}\n" for item in skipped)
+        file.write("\n".join(["path\treason", *lines]) + "\n")
 
 
 def _one_line(text: str) -> str:
