@@ -119,10 +119,10 @@ def draw_curves(
     pyplot = _pyplot()
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(9.5, 3.0))
     _draw_curve(left, ulm, {"bits_per_token": "training", "valid_bits_per_unit": "held out"})
-    for (name, value), colour in zip(lines.items(), (MUTED, THIRD, INK), strict=False):
+    for (name, value), colour, place in zip(lines.items(), (MUTED, THIRD, INK), (1.0, 0.86, 0.72), strict=False):
         left.axhline(value, color=colour, linewidth=1, linestyle="--")
         left.annotate(
-            name, (1, value), xycoords=("axes fraction", "data"), fontsize=7, color=colour, va="bottom", ha="right"
+            name, (place, value), xycoords=("axes fraction", "data"), fontsize=7, color=colour, va="bottom", ha="right"
         )
     left.set_ylabel("bits a unit")
     _draw_curve(right, vocoder, {"mel": "training", "valid_mel": "held out"})
