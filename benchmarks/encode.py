@@ -14,8 +14,9 @@ from torchaudio.compliance import kaldi
 
 from textless.audio.batches import bucket
 from textless.encoders.encoder import load_encoder
+from textless.features.extract import SAMPLES_PER_BATCH
 
-UTTERANCES, BATCH = 200, 16_000 * 60
+UTTERANCES = 200
 
 
 def peer(waveform: torch.Tensor) -> torch.Tensor:
@@ -36,7 +37,7 @@ def main() -> None:
 
     start = time.perf_counter()
     ours: dict[int, torch.Tensor] = {}
-    for batch in bucket(lengths, BATCH):
+    for batch in bucket(lengths, SAMPLES_PER_BATCH):
         ours |= zip(batch, encoder.encode([waveforms[i] for i in batch]), strict=True)
     our_time = time.perf_counter() - start
     start = time.perf_counter()

@@ -82,11 +82,16 @@ class SpectralEncoder(nn.Module):
         """Waveforms `(B, S)` → log mel energies `(B, T, bins)`."""
         before = (WINDOW - self.hop) // 2
         padded = F.pad(waveforms.float(), (before, WINDOW))
-        windows = padded.unfold(-1, WINDOW, self.hop)[:, : waveforms.shape[1] // self.hop]  # (B, T, 400)
-        windows = windows - windows.mean(dim=-1, keepdim=True)
-        previous = torch.cat([windows[..., :1], windows[..., :-1]], dim=-1)
-        windows = (windows - PRE_EMPHASIS * previous) * self.window
-        power = torch.fft.rfft(windows, FFT_SIZE).abs().square()  # (B, T, 257)
+        n_frames = waveforms.shape[1] // self.hop
+        # Pre-emphasis of a window without its mean m: (x_n - m) - a (x_{n-1} - m) = (x_n - a x_{n-1}) - (1 - a) m, so
+        # the first term is taken once for the whole waveform; the first sample of a window is its own predecessor.
+        emphasised = F.pad(padded[:, 1:] - PRE_EMPHASIS * padded[:, :-1], (1, 0))
+        raw = padded.unfold(-1, WINDOW, self.hop)[:, :n_frames]  # (B, T, 400), a view
+        mean = raw.mean(dim=-1, keepdim=True)
+        windows = emphasised.unfold(-1, WINDOW, self.hop)[:, :n_frames] - (1 - PRE_EMPHASIS) * mean
+        windows[..., :1] = (1 - PRE_EMPHASIS) * (raw[..., :1] - mean)
+        spectrum = torch.fft.rfft(windows.mul_(self.window), FFT_SIZE)  # (B, T, 257)
+        power = spectrum.real.square() + spectrum.imag.square()
         return (power @ self.filters).clamp_min(EPSILON).log()
 
 

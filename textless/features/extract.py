@@ -21,7 +21,7 @@ from textless.features import store
 from textless.files import read_json, remove, sha256, shard_path, write_json
 from textless.progress import track
 
-SAMPLES_PER_BATCH = 16_000 * 60
+SAMPLES_PER_BATCH = 16_000 * 8  # small enough for the windows of a batch to stay in a CPU's cache
 SHARD_BYTES = 256 << 20
 LOADERS = 2
 
