@@ -196,5 +196,5 @@ def test_real_speech(tmp_path: Path) -> None:
     random.Random(0).shuffle(utterances)
     write_manifest(tmp_path / "test.tsv", Manifest(manifest.root, tuple(utterances[:60])))
     write_manifest(tmp_path / "train.tsv", Manifest(manifest.root, tuple(utterances[60:])))
-    train(tmp_path / "train.tsv", corpus / "alignments.tsv", tmp_path / "out", steps=400, device="cpu")
+    train(tmp_path / "train.tsv", corpus / "alignments.tsv", tmp_path / "out", steps=1000, device="cpu")
     assert evaluate(tmp_path / "test.tsv", corpus / "alignments.tsv", tmp_path / "out", device="cpu").rate < 0.35
