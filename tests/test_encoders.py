@@ -56,7 +56,7 @@ def test_specifications():
     assert EncoderSpec.parse("mfcc@50") == EncoderSpec("mfcc", 50)
     assert EncoderSpec.parse("models/my hubert:9") == EncoderSpec("models/my hubert", None, 9)
     for spec, message in {
-        "hubert-huge:3": "no encoder named",
+        "hubert-huge:3": "no encoder or directory named",
         "mfcc:2": "layer 0 only",
         "mfcc@33": "must divide",
         "": "not an encoder",

@@ -1,19 +1,25 @@
-"""What an encoder is, and how a specification such as `mfcc@50` or `hubert-base:9` names one.
+"""What an encoder is, and how a specification such as `mfcc@50`, `hubert-base:9` or `DIR:4` names a layer of one.
 
 Frame i of an encoder at `frame_rate` f is centred at (i + ½) / f seconds where the encoder allows it; an encoder that
 departs from that says so.
 """
 
-import math
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 
 from textless.audio.batches import pad
+from textless.encoders import directory, spectral
+from textless.encoders.directory import WeightedEncoder
+from textless.encoders.speech_transformer import SpeechTransformer
 from textless.errors import AudioError, UserError
+from textless.files import sha256
+from textless.training.precision import Precision, uses_bf16
 
 
 class Encoder(Protocol):
@@ -24,14 +30,29 @@ class Encoder(Protocol):
     """
 
     sample_rate: int  # Hz
-    frame_rate: float  # Hz
-    dim: int
-    num_layers: int  # blocks, so layers 0..num_layers can be asked for
 
-    def forward(
-        self, waveforms: torch.Tensor, lengths: torch.Tensor, last_layer: int
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Waveforms `(B, S)` and lengths `(B,)` → features `(B, T, D)` of layers 0..last_layer, frame counts `(B,)`."""
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second."""
+        ...
+
+    @property
+    def dim(self) -> int:
+        """Size of a frame."""
+        ...
+
+    @property
+    def num_layers(self) -> int:
+        """Blocks, so that layers 0..num_layers can be asked for."""
+        ...
+
+    @property
+    def min_samples(self) -> int:
+        """Samples below which there is no frame."""
+        ...
+
+    def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms `(B, S)` and lengths `(B,)` → features `(B, T, D)` of a layer, frame counts `(B,)`."""
         ...
 
     def sha256(self) -> str:
@@ -39,13 +60,34 @@ class Encoder(Protocol):
         ...
 
 
+@runtime_checkable
+class SpeakerAdaptive(Protocol):
+    """An encoder that hears every speaker on their own terms (CMVN, vocal tract length).
+
+    Its `forward` takes a further argument, `speakers` `(B, P)`: the state of every utterance's speaker. Without it each
+    utterance's state is estimated from that utterance alone.
+    """
+
+    def speaker_state(self, waveforms: Sequence[torch.Tensor]) -> torch.Tensor:
+        """State `(P,)` of one speaker, estimated from recordings `(S_i,)` of theirs."""
+        ...
+
+
+@runtime_checkable
+class Windowed(Protocol):
+    """An encoder whose attention can be limited to windows of so many frames (None: the whole recording)."""
+
+    attention_window: int | None
+
+
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A parsed specification: `NAME`, `NAME@FRAME_RATE`, `NAME:LAYER` or `DIR:LAYER`."""
+    """A parsed specification: `NAME[@FRAME_RATE][:LAYER][,window=SECONDS]`, where NAME may be a directory."""
 
     name: str
     frame_rate: int | None = None
     layer: int | None = None
+    window: float | None = None  # seconds of attention
 
     @classmethod
     def parse(cls, text: str) -> "EncoderSpec":
@@ -54,22 +96,32 @@ class EncoderSpec:
         Raises:
             UserError: it has not the form of one.
         """
-        match = re.fullmatch(r"(?P<name>.+?)(?:@(?P<rate>[1-9]\d*))?(?::(?P<layer>\d+))?", text.strip())
-        if match is None:
-            raise UserError(f"{text!r} is not an encoder: use mfcc, logmel@50, NAME:LAYER or DIR:LAYER")
-        rate, layer = match["rate"], match["layer"]
-        return cls(match["name"], int(rate) if rate else None, int(layer) if layer else None)
+        pattern = r"(?P<name>.+?)(?:@(?P<rate>[1-9]\d*))?(?::(?P<layer>\d+))?(?:,window=(?P<window>\d+(?:\.\d+)?))?"
+        match = re.fullmatch(pattern, text.strip())
+        if match is None or "," in match["name"]:
+            raise UserError(
+                f"{text!r} is not an encoder: use mfcc, logmel@50, NAME:LAYER, DIR:LAYER, or [...],window=30"
+            )
+        rate, layer, window = match["rate"], match["layer"], match["window"]
+        return cls(
+            match["name"],
+            int(rate) if rate else None,
+            int(layer) if layer else None,
+            float(window) if window else None,
+        )
 
 
 class LayerEncoder:
     """One layer of an encoder, ready to use: what a specification stands for."""
 
-    def __init__(self, spec: str, encoder: Encoder, layer: int, device: torch.device) -> None:
+    def __init__(
+        self, spec: str, encoder: Encoder, layer: int, device: torch.device, window: float | None = None
+    ) -> None:
         self.spec = spec
         self.encoder = encoder
         self.layer = layer
         self.device = device
-        self.sha256 = encoder.sha256()
+        self.sha256 = encoder.sha256() if window is None else sha256(f"{encoder.sha256()} window {window!r}".encode())
 
     @property
     def frame_rate(self) -> float:
@@ -84,11 +136,29 @@ class LayerEncoder:
     @property
     def min_samples(self) -> int:
         """Samples below which there is no frame."""
-        return math.ceil(self.encoder.sample_rate / self.frame_rate)
+        return self.encoder.min_samples
+
+    @property
+    def adapts_to_speakers(self) -> bool:
+        """Whether features of an utterance depend on what else is known of its speaker."""
+        return isinstance(self.encoder, SpeakerAdaptive)
 
     @torch.inference_mode()
-    def encode(self, waveforms: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+    def speaker_state(self, waveforms: Sequence[torch.Tensor]) -> torch.Tensor:
+        """State of one speaker `(P,)`, from recordings `(S_i,)` of theirs."""
+        if not isinstance(self.encoder, SpeakerAdaptive):
+            raise TypeError(f"{self.spec} does not adapt to speakers")
+        return self.encoder.speaker_state([waveform.to(self.device) for waveform in waveforms]).cpu()
+
+    @torch.inference_mode()
+    def encode(
+        self, waveforms: Sequence[torch.Tensor], speakers: Sequence[torch.Tensor] | None = None
+    ) -> list[torch.Tensor]:
         """Waveforms `(S_i,)` at 16 kHz → features `(T_i, D)`, float32 on the CPU, padded into one batch inside.
+
+        Args:
+            waveforms: of any lengths.
+            speakers: state of the speaker of each, for an encoder that adapts; None: estimated from each one alone.
 
         Raises:
             AudioError: a waveform is shorter than one frame.
@@ -97,23 +167,55 @@ class LayerEncoder:
         if shortest < self.min_samples:
             raise AudioError(f"{shortest} samples are less than one frame of {self.spec} ({self.min_samples})")
         padded, lengths = pad(waveforms)
-        layers, frames = self.encoder.forward(padded.to(self.device), lengths.to(self.device), self.layer)
-        return [row[:n].float().cpu() for row, n in zip(layers[self.layer], frames.tolist(), strict=True)]
+        known: Mapping[str, torch.Tensor] = (
+            {} if speakers is None else {"speakers": torch.stack(list(speakers)).to(self.device)}
+        )
+        features, frames = self.encoder.forward(padded.to(self.device), lengths.to(self.device), self.layer, **known)
+        return [row[:n].float().cpu() for row, n in zip(features, frames.tolist(), strict=True)]
 
 
-def load_encoder(spec: str, device: torch.device | None = None) -> LayerEncoder:
+def load_encoder(spec: str, device: torch.device | None = None, precision: Precision = "fp32") -> LayerEncoder:
     """Build the encoder that a specification names.
+
+    Args:
+        spec: `mfcc`, `logmel@50`, the name of a published model with a layer, or a directory (ours, or of Hugging Face)
+            or checkpoint file with a layer.
+        device: where it runs.
+        precision: bf16 runs the matrix products of a Transformer in bfloat16, and `auto` does where hardware has them;
+            spectral features are always computed in float32.
 
     Raises:
         UserError: there is no such encoder, or it has no such layer or frame rate.
     """
-    from textless.encoders import spectral
-
     parsed = EncoderSpec.parse(spec)
     device = device or torch.device("cpu")
-    if parsed.name not in spectral.NAMES:
-        raise UserError(f"no encoder named {parsed.name!r}; available: {', '.join(spectral.NAMES)}, at any @FRAME_RATE")
-    if parsed.layer not in (None, 0):
-        raise UserError(f"{parsed.name} has layer 0 only, {spec!r} asks for layer {parsed.layer}")
-    encoder = spectral.SpectralEncoder(parsed.name, parsed.frame_rate or spectral.DEFAULT_FRAME_RATE)
-    return LayerEncoder(spec, encoder.to(device), 0, device)
+    if parsed.name in spectral.NAMES:
+        if parsed.layer not in (None, 0):
+            raise UserError(f"{parsed.name} has layer 0 only, {spec!r} asks for layer {parsed.layer}")
+        rate = parsed.frame_rate or spectral.DEFAULT_FRAME_RATE
+        return LayerEncoder(spec, spectral.SpectralEncoder(parsed.name, rate).to(device), 0, device)
+    if parsed.frame_rate is not None:
+        raise UserError(f"{spec!r}: only {', '.join(spectral.NAMES)} come at any @FRAME_RATE")
+    encoder = _load_model(parsed.name)
+    layer = encoder.num_layers if parsed.layer is None and encoder.num_layers <= 1 else parsed.layer
+    if layer is None or layer > encoder.num_layers:
+        found = "names no layer" if layer is None else f"asks for layer {layer}"
+        raise UserError(f"{spec!r} {found}: {parsed.name} has layers 0 to {encoder.num_layers} ({parsed.name}:LAYER)")
+    loaded = LayerEncoder(spec, encoder, layer, device, parsed.window)
+    if parsed.window is not None:
+        if not isinstance(encoder, Windowed):
+            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a window")
+        encoder.attention_window = max(1, round(parsed.window * encoder.frame_rate))
+    if isinstance(encoder, SpeechTransformer) and uses_bf16(device, precision):
+        encoder.use_bfloat16()
+    encoder.to(device)
+    return loaded
+
+
+def _load_model(name: str) -> WeightedEncoder:
+    path = Path(name)
+    if directory.is_encoder(path):
+        return directory.load_encoder_directory(path)
+    close = difflib.get_close_matches(name, spectral.NAMES, n=3)
+    hint = f"did you mean {' or '.join(close)}? " if close else ""
+    raise UserError(f"no encoder or directory named {name!r}; {hint}`textless encoder list` shows all")

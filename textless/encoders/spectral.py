@@ -27,6 +27,7 @@ FFT_SIZE = 512
 PRE_EMPHASIS = 0.97
 LOWEST_FREQUENCY = 20.0
 LOGMEL_BINS, MFCC_BINS, CEPSTRA, LIFTER = 80, 23, 13, 22.0
+WARP_LOWEST, WARP_HIGHEST = 100.0, SAMPLE_RATE / 2 - 500  # Hz: bends of the warping of frequencies
 DELTA_REACH = 2  # frames on either side of a regression difference
 EPSILON = torch.finfo(torch.float32).eps  # Kaldi's floor under the logarithm
 
@@ -47,12 +48,12 @@ class SpectralEncoder(nn.Module):
         self.is_mfcc = name.startswith("mfcc")
         self.normalises = name.endswith("-cmvn")
         self.frame_rate = float(frame_rate)
-        self.hop = SAMPLE_RATE // frame_rate
+        self.hop = self.min_samples = SAMPLE_RATE // frame_rate
         self.dim = 3 * CEPSTRA if self.is_mfcc else LOGMEL_BINS
         self.window: torch.Tensor
         self.filters: torch.Tensor
         self.cepstrum: torch.Tensor
-        self.register_buffer("window", torch.hann_window(WINDOW, periodic=False).pow(0.85))  # Povey's
+        self.register_buffer("window", povey_window())
         self.register_buffer("filters", mel_filters(MFCC_BINS if self.is_mfcc else LOGMEL_BINS))
         self.register_buffer("cepstrum", _liftered_cosines())
 
@@ -64,50 +65,77 @@ class SpectralEncoder(nn.Module):
         self,
         waveforms: torch.Tensor,
         lengths: torch.Tensor,
-        last_layer: int = 0,  # noqa: ARG002 - there is one layer
-    ) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Waveforms `(B, S)`, lengths `(B,)` → one layer of features `(B, T, D)`, frame counts `(B,)`."""
+        layer: int = 0,  # noqa: ARG002 - there is one layer
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)`, frame counts `(B,)`."""
         frames = lengths // self.hop
         waveforms = waveforms * mask(lengths, waveforms.shape[1])
-        features = self._log_mel(waveforms)[:, : int(frames.max())]
+        power = power_spectra(waveforms, self.hop, self.window)[:, : int(frames.max())]
+        features = log_energies(power, self.filters)
         if self.is_mfcc:
             static = features @ self.cepstrum  # (B, T, 23) -> (B, T, 13)
             delta = regression_difference(static, frames)
             features = torch.cat([static, delta, regression_difference(delta, frames)], dim=-1)
         if self.normalises:
             features = normalise(features, frames)
-        return [features * mask(frames, features.shape[1])[..., None]], frames
-
-    def _log_mel(self, waveforms: torch.Tensor) -> torch.Tensor:
-        """Waveforms `(B, S)` → log mel energies `(B, T, bins)`."""
-        before = (WINDOW - self.hop) // 2
-        padded = F.pad(waveforms.float(), (before, WINDOW))
-        n_frames = waveforms.shape[1] // self.hop
-        # Pre-emphasis of a window without its mean m: (x_n - m) - a (x_{n-1} - m) = (x_n - a x_{n-1}) - (1 - a) m, so
-        # the first term is taken once for the whole waveform; the first sample of a window is its own predecessor.
-        emphasised = F.pad(padded[:, 1:] - PRE_EMPHASIS * padded[:, :-1], (1, 0))
-        raw = padded.unfold(-1, WINDOW, self.hop)[:, :n_frames]  # (B, T, 400), a view
-        mean = raw.mean(dim=-1, keepdim=True)
-        windows = emphasised.unfold(-1, WINDOW, self.hop)[:, :n_frames] - (1 - PRE_EMPHASIS) * mean
-        windows[..., :1] = (1 - PRE_EMPHASIS) * (raw[..., :1] - mean)
-        spectrum = torch.fft.rfft(windows.mul_(self.window), FFT_SIZE)  # (B, T, 257)
-        power = spectrum.real.square() + spectrum.imag.square()
-        return (power @ self.filters).clamp_min(EPSILON).log()
+        return features * mask(frames, features.shape[1])[..., None], frames
 
 
-def mel_filters(bins: int) -> torch.Tensor:
-    """Triangular filters `(257, bins)`, equally wide on the mel scale 1127 ln(1 + f / 700), as in Kaldi."""
+def power_spectra(waveforms: torch.Tensor, hop: int, window: torch.Tensor) -> torch.Tensor:
+    """Waveforms `(B, S)` → power spectra of their frames `(B, ⌊S / hop⌋, 257)`."""
+    before = (WINDOW - hop) // 2
+    padded = F.pad(waveforms.float(), (before, WINDOW))
+    n_frames = waveforms.shape[1] // hop
+    # Pre-emphasis of a window without its mean m: (x_n - m) - a (x_{n-1} - m) = (x_n - a x_{n-1}) - (1 - a) m, so
+    # the first term is taken once for the whole waveform; the first sample of a window is its own predecessor.
+    emphasised = F.pad(padded[:, 1:] - PRE_EMPHASIS * padded[:, :-1], (1, 0))
+    raw = padded.unfold(-1, WINDOW, hop)[:, :n_frames]  # (B, T, 400), a view
+    mean = raw.mean(dim=-1, keepdim=True)
+    windows = emphasised.unfold(-1, WINDOW, hop)[:, :n_frames] - (1 - PRE_EMPHASIS) * mean
+    windows[..., :1] = (1 - PRE_EMPHASIS) * (raw[..., :1] - mean)
+    spectrum = torch.fft.rfft(windows.mul_(window), FFT_SIZE)  # (B, T, 257)
+    return spectrum.real.square() + spectrum.imag.square()
+
+
+def log_energies(power: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
+    """Power spectra `(..., T, 257)` and filters `(257, bins)`, or one a row → log energies `(..., T, bins)`."""
+    return (power @ filters).clamp_min(EPSILON).log()
+
+
+def povey_window() -> torch.Tensor:
+    """Kaldi's window `(400,)`: a Hann window to the power of 0.85."""
+    return torch.hann_window(WINDOW, periodic=False).pow(0.85)
+
+
+def mel_filters(bins: int, warp: float = 1.0) -> torch.Tensor:
+    """Triangular filters `(257, bins)`, equally wide on the mel scale 1127 ln(1 + f / 700), as in Kaldi.
+
+    `warp` is the factor of vocal tract length normalisation: the filters are moved along the frequency axis by Kaldi's
+    piecewise linear function, down where it is above 1.
+    """
 
     def mel(frequency: torch.Tensor) -> torch.Tensor:
         return 1127.0 * torch.log1p(frequency / 700.0)
 
     lowest, highest = mel(torch.tensor([LOWEST_FREQUENCY, SAMPLE_RATE / 2], dtype=torch.float64))
     edges = lowest + (highest - lowest) / (bins + 1) * torch.arange(bins + 2)
+    if warp != 1:
+        edges = mel(_warped(700 * torch.expm1(edges / 1127), warp))
     centres = mel(torch.arange(FFT_SIZE // 2 + 1, dtype=torch.float64) * SAMPLE_RATE / FFT_SIZE)[:, None]
     left, middle, right = edges[:-2], edges[1:-1], edges[2:]
     triangles = torch.minimum((centres - left) / (middle - left), (right - centres) / (right - middle)).clamp_min(0)
     triangles[-1] = 0  # Kaldi leaves the Nyquist bin out
     return triangles.float()
+
+
+def _warped(frequencies: torch.Tensor, warp: float) -> torch.Tensor:
+    """Frequencies / warp between two bends; straight lines from there to the ends of the band, which stay."""
+    low, high = LOWEST_FREQUENCY, SAMPLE_RATE / 2
+    first, second = WARP_LOWEST * max(1.0, warp), WARP_HIGHEST * min(1.0, warp)
+    rising = low + (first / warp - low) / (first - low) * (frequencies - low)
+    falling = high + (high - second / warp) / (high - second) * (frequencies - high)
+    middle = frequencies / warp
+    return torch.where(frequencies < first, rising, torch.where(frequencies < second, middle, falling))
 
 
 def _liftered_cosines() -> torch.Tensor:

@@ -23,6 +23,7 @@ from textless.progress import track
 
 SAMPLES_PER_BATCH = 16_000 * 8  # small enough for the windows of a batch to stay in a CPU's cache
 SHARD_BYTES = 256 << 20
+SAMPLES_PER_SPEAKER = 16_000 * 60
 LOADERS = 2
 
 
@@ -38,6 +39,7 @@ def encode_utterances(
         skipped: receives the recordings that cannot be used.
     """
     batches = bucket([u.n_samples for u in utterances], SAMPLES_PER_BATCH)
+    speakers = speaker_states(manifest, utterances, encoder)
     with ThreadPoolExecutor(LOADERS) as pool:
 
         def read(batch: list[int]) -> list[torch.Tensor | Skipped]:
@@ -59,8 +61,42 @@ def encode_utterances(
                 else:
                     usable.append((utterance, waveform))
             if usable:
-                features = encoder.encode([waveform for _, waveform in usable])
+                states = [speakers[speaker_of(u)] for u, _ in usable] if speakers else None
+                features = encoder.encode([waveform for _, waveform in usable], states)
                 yield from ((utterance, frames) for (utterance, _), frames in zip(usable, features, strict=True))
+
+
+def speaker_of(utterance: Utterance) -> tuple[str | None, str]:
+    """Who speaks: utterances with equal keys are one speaker's; one without a named speaker is its own."""
+    return (utterance.speaker, "") if utterance.speaker else (None, utterance.id)
+
+
+def speaker_states(
+    manifest: Manifest, utterances: Sequence[Utterance], encoder: LayerEncoder
+) -> dict[tuple[str | None, str], torch.Tensor]:
+    """State of every speaker among `utterances`, for an encoder that adapts to speakers (empty for others).
+
+    It is estimated from up to a minute of the speaker's recordings, in the order of the whole manifest, so that it does
+    not depend on how the work is shared out.
+    """
+    if not encoder.adapts_to_speakers:
+        return {}
+    wanted = {speaker_of(u) for u in utterances}
+    recordings: dict[tuple[str | None, str], list[Utterance]] = {}
+    for utterance in manifest:
+        recordings.setdefault(speaker_of(utterance), []).append(utterance)
+    states = {}
+    for speaker in track(sorted(wanted, key=str), "speakers", len(wanted)):
+        heard: list[torch.Tensor] = []
+        for utterance in recordings[speaker]:
+            waveform = load_or_skip(manifest, utterance)
+            if not isinstance(waveform, Skipped) and len(waveform) >= encoder.min_samples:
+                heard.append(waveform)
+            if sum(map(len, heard)) >= SAMPLES_PER_SPEAKER:
+                break
+        if heard:
+            states[speaker] = encoder.speaker_state(heard)
+    return states
 
 
 def store_features(

@@ -1,0 +1,53 @@
+"""Encoders with weights, on disk. This module owns the encoder directory.
+
+config.json        header: kind of encoder, its configuration, where it came from or how it was trained
+model.safetensors  its weights
+"""
+
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
+from textless.errors import UserError
+from textless.files import atomic_directory, read_json
+from textless.training.checkpoint import CONFIG_NAME, load_model, save_model
+
+FORMAT, VERSION = "textless-encoder", 1
+WeightedEncoder = SpeechTransformer
+KINDS: dict[str, tuple[type[Any], type[Any]]] = {
+    "speech-transformer": (SpeechTransformer, SpeechTransformerConfig),
+}
+
+
+def is_encoder(directory: Path) -> bool:
+    """Whether `directory` is one of ours (Hugging Face's have a config.json too)."""
+    path = directory / CONFIG_NAME
+    return path.is_file() and read_json(path).get("format") == FORMAT
+
+
+def save_encoder(directory: Path, encoder: WeightedEncoder, **origin: object) -> None:
+    """Write an encoder directory; `origin` says where it came from or how it was trained."""
+    kind = next(name for name, (cls, _) in KINDS.items() if type(encoder) is cls)
+    with atomic_directory(directory) as temporary:
+        config = encoder.config.model_dump(mode="json")
+        save_model(temporary, FORMAT, VERSION, encoder.state_dict(), kind=kind, config=config, **origin)
+
+
+def load_encoder_directory(directory: Path) -> WeightedEncoder:
+    """Read an encoder directory, in evaluation mode on the CPU.
+
+    Raises:
+        UserError: it is not one, or its weights are not those of its configuration.
+    """
+    header, weights = load_model(directory, FORMAT, VERSION)
+    if header.get("kind") not in KINDS:
+        raise UserError(f"{directory} holds an encoder of unknown kind {header.get('kind')!r}; upgrade textless")
+    cls, config = KINDS[header["kind"]]
+    encoder: nn.Module = cls(config.parse(header["config"], str(directory / CONFIG_NAME)))
+    try:
+        encoder.load_state_dict(weights)
+    except RuntimeError as error:
+        raise UserError(f"{directory}: weights and configuration disagree: {' '.join(str(error).split())}") from error
+    return encoder.eval().requires_grad_(False)  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Training speech encoders without labels: one file per objective, one loop for all."""
