@@ -15,7 +15,11 @@ WALK = ("demo", "doctor", "corpus", "encoder", "units", "ulm", "vocoder", "bundl
 
 
 def build() -> typer.Typer:
-    """The whole command line: a `typer.Typer` entry point becomes a group of verbs, a function a verb of its own."""
+    """The whole command line.
+
+    A `typer.Typer` entry point becomes a group of verbs, a function a verb of its own, or, where the name is of the
+    form `group.verb`, a verb of a group that another room has registered.
+    """
     app = typer.Typer(
         help="Textless NLP: raw speech in, discrete units, unit language models, speech out.",
         no_args_is_help=True,
@@ -24,18 +28,22 @@ def build() -> typer.Typer:
         rich_markup_mode=None,  # plain help starts three times faster than the boxed one
     )
     app.callback()(_options)
+    groups: dict[str, typer.Typer] = {"": app}
     for entry_point in sorted(entry_points(group=GROUP), key=_order):
         command = entry_point.load()
+        group, _, verb = entry_point.name.rpartition(".")
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=entry_point.name)
-        else:
-            app.command(entry_point.name)(command)
+            app.add_typer(command, name=verb)
+            groups[verb] = command
+        elif verb not in {known.name for known in groups[group].registered_commands}:
+            groups[group].command(verb)(command)
     return app
 
 
 def _order(entry_point: EntryPoint) -> tuple[int, str]:
-    """Verbs in the order of the data's walk; those of other packages after them."""
-    return (WALK.index(entry_point.name) if entry_point.name in WALK else len(WALK), entry_point.name)
+    """Verbs in the order of the data's walk, those of other packages after them; last what joins a group."""
+    place = WALK.index(entry_point.name) if entry_point.name in WALK else len(WALK)
+    return (place + len(WALK) * ("." in entry_point.name), entry_point.name)
 
 
 def _print_version(asked: bool) -> None:  # noqa: FBT001 - typer calls it so

@@ -37,6 +37,11 @@ class Utterance:
     text: str | None = None
     extra: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def voice(self) -> tuple[str, str]:
+        """Who speaks: utterances with equal voices are one speaker's; one without a named speaker has its own."""
+        return (self.speaker, "") if self.speaker else ("", self.id)
+
 
 @dataclass(frozen=True)
 class Manifest:

@@ -1,4 +1,4 @@
-"""`textless encoder`: speech to features."""
+"""`textless encoder`: speech to features, and the encoders that do it: known ones, imported ones, what one is."""
 
 from enum import StrEnum
 from pathlib import Path
@@ -64,3 +64,87 @@ def features(
         typer.echo(f"{result['utterances']} utterances, {loaded.dim} dimensions at {loaded.frame_rate:g} Hz -> {out}")
         if skipped:
             typer.echo(f"{len(skipped)} recordings skipped, see {out / 'skipped.tsv'}")
+
+
+@app.command("list")
+def list_(*, as_json: Json = False) -> None:
+    """Encoders that have a name: frame rate, layers, dimensions, and where they come from."""
+    import json
+
+    from textless.encoders.describe import list_encoders
+
+    rows = list_encoders()
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    typer.echo(f"{'name':22} {'Hz':>4} {'layers':>6} {'dim':>5} {'normalises':>10} {'cached':>6}  source")
+    for row in rows:
+        layers, normalises, cached = (_word(row[name]) for name in ("layers", "normalises", "cached"))
+        columns = f"{row['name']:22} {row['frame_rate']:4g} {layers:>6} {row['dim']:5} {normalises:>10} {cached:>6}"
+        typer.echo(f"{columns}  {row['source']}")
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint file, Hugging Face folder, or published name.")],
+    out: Annotated[Path, typer.Argument(help="Encoder directory to write: safetensors and config.json.")],
+    *,
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Convert somebody else's checkpoint; OUT:LAYER is then an encoder everywhere."""
+    import json
+
+    from textless.encoders.describe import describe_foreign, load_any
+    from textless.encoders.directory import save_encoder
+    from textless.files import refuse_overwrite
+
+    refuse_overwrite(out, force=force)
+    foreign = load_any(checkpoint)
+    save_encoder(out, foreign.encoder, layout=foreign.source, checkpoint=Path(checkpoint).name)
+    description = describe_foreign(foreign)
+    if as_json:
+        typer.echo(json.dumps(description))
+    else:
+        _show(description)
+        typer.echo(f"-> {out}")
+
+
+@app.command()
+def describe(
+    encoder: Annotated[str, typer.Argument(help="Encoder directory, checkpoint file, Hugging Face folder, or name.")],
+    *,
+    as_json: Json = False,
+) -> None:
+    """What an encoder is: layers, sizes, identity, configuration; and which keys of a foreign checkpoint go unused."""
+    import json
+
+    from textless.encoders.describe import describe_encoder
+
+    description = describe_encoder(encoder)
+    if as_json:
+        typer.echo(json.dumps(description))
+    else:
+        _show(description)
+
+
+def _word(value: object) -> str:
+    """A cell of a table: what is not known beforehand is a dash."""
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _show(description: dict[str, object], indent: str = "") -> None:
+    for name, value in description.items():
+        match value:
+            case dict():
+                typer.echo(f"{indent}{name}")
+                _show(value, indent + "  ")
+            case list():
+                typer.echo(f"{indent}{name:{18 - len(indent)}} {' '.join(map(str, value)) or '-'}")
+            case _:
+                typer.echo(f"{indent}{name:{18 - len(indent)}} {_word(value)}")

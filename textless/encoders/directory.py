@@ -9,15 +9,17 @@ from typing import Any
 
 from torch import nn
 
+from textless.encoders.cpc import Cpc, CpcConfig
 from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from textless.errors import UserError
-from textless.files import atomic_directory, read_json
+from textless.files import read_json
 from textless.training.checkpoint import CONFIG_NAME, load_model, save_model
 
 FORMAT, VERSION = "textless-encoder", 1
-WeightedEncoder = SpeechTransformer
+WeightedEncoder = SpeechTransformer | Cpc
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "speech-transformer": (SpeechTransformer, SpeechTransformerConfig),
+    "cpc": (Cpc, CpcConfig),
 }
 
 
@@ -30,9 +32,8 @@ def is_encoder(directory: Path) -> bool:
 def save_encoder(directory: Path, encoder: WeightedEncoder, **origin: object) -> None:
     """Write an encoder directory; `origin` says where it came from or how it was trained."""
     kind = next(name for name, (cls, _) in KINDS.items() if type(encoder) is cls)
-    with atomic_directory(directory) as temporary:
-        config = encoder.config.model_dump(mode="json")
-        save_model(temporary, FORMAT, VERSION, encoder.state_dict(), kind=kind, config=config, **origin)
+    config = encoder.config.model_dump(mode="json")
+    save_model(directory, FORMAT, VERSION, encoder.state_dict(), kind=kind, config=config, **origin)
 
 
 def load_encoder_directory(directory: Path) -> WeightedEncoder:

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import torch
 
 from textless.audio.batches import pad
-from textless.encoders import directory, spectral
+from textless.encoders import checkpoints, directory, published, spectral
 from textless.encoders.directory import WeightedEncoder
 from textless.encoders.speech_transformer import SpeechTransformer
 from textless.errors import AudioError, UserError
@@ -82,12 +82,12 @@ class Windowed(Protocol):
 
 @dataclass(frozen=True)
 class EncoderSpec:
-    """A parsed specification: `NAME[@FRAME_RATE][:LAYER][,window=SECONDS]`, where NAME may be a directory."""
+    """A parsed specification: `NAME[@FRAME_RATE][:LAYER][,chunk=SECONDS]`, where NAME may be a directory."""
 
     name: str
     frame_rate: int | None = None
     layer: int | None = None
-    window: float | None = None  # seconds of attention
+    chunk: float | None = None  # seconds that attention sees
 
     @classmethod
     def parse(cls, text: str) -> "EncoderSpec":
@@ -96,18 +96,18 @@ class EncoderSpec:
         Raises:
             UserError: it has not the form of one.
         """
-        pattern = r"(?P<name>.+?)(?:@(?P<rate>[1-9]\d*))?(?::(?P<layer>\d+))?(?:,window=(?P<window>\d+(?:\.\d+)?))?"
+        pattern = r"(?P<name>.+?)(?:@(?P<rate>[1-9]\d*))?(?::(?P<layer>\d+))?(?:,chunk=(?P<chunk>\d+(?:\.\d+)?))?"
         match = re.fullmatch(pattern, text.strip())
         if match is None or "," in match["name"]:
             raise UserError(
-                f"{text!r} is not an encoder: use mfcc, logmel@50, NAME:LAYER, DIR:LAYER, or [...],window=30"
+                f"{text!r} is not an encoder: use mfcc, logmel@50, NAME:LAYER, DIR:LAYER, or [...],chunk=30"
             )
-        rate, layer, window = match["rate"], match["layer"], match["window"]
+        rate, layer, chunk = match["rate"], match["layer"], match["chunk"]
         return cls(
             match["name"],
             int(rate) if rate else None,
             int(layer) if layer else None,
-            float(window) if window else None,
+            float(chunk) if chunk else None,
         )
 
 
@@ -115,13 +115,13 @@ class LayerEncoder:
     """One layer of an encoder, ready to use: what a specification stands for."""
 
     def __init__(
-        self, spec: str, encoder: Encoder, layer: int, device: torch.device, window: float | None = None
+        self, spec: str, encoder: Encoder, layer: int, device: torch.device, chunk: float | None = None
     ) -> None:
         self.spec = spec
         self.encoder = encoder
         self.layer = layer
         self.device = device
-        self.sha256 = encoder.sha256() if window is None else sha256(f"{encoder.sha256()} window {window!r}".encode())
+        self.sha256 = encoder.sha256() if chunk is None else sha256(f"{encoder.sha256()} chunk {chunk!r}".encode())
 
     @property
     def frame_rate(self) -> float:
@@ -192,6 +192,8 @@ def load_encoder(spec: str, device: torch.device | None = None, precision: Preci
     if parsed.name in spectral.NAMES:
         if parsed.layer not in (None, 0):
             raise UserError(f"{parsed.name} has layer 0 only, {spec!r} asks for layer {parsed.layer}")
+        if parsed.chunk is not None:
+            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a chunk")
         rate = parsed.frame_rate or spectral.DEFAULT_FRAME_RATE
         return LayerEncoder(spec, spectral.SpectralEncoder(parsed.name, rate).to(device), 0, device)
     if parsed.frame_rate is not None:
@@ -201,11 +203,11 @@ def load_encoder(spec: str, device: torch.device | None = None, precision: Preci
     if layer is None or layer > encoder.num_layers:
         found = "names no layer" if layer is None else f"asks for layer {layer}"
         raise UserError(f"{spec!r} {found}: {parsed.name} has layers 0 to {encoder.num_layers} ({parsed.name}:LAYER)")
-    loaded = LayerEncoder(spec, encoder, layer, device, parsed.window)
-    if parsed.window is not None:
+    loaded = LayerEncoder(spec, encoder, layer, device, parsed.chunk)
+    if parsed.chunk is not None:
         if not isinstance(encoder, Windowed):
-            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a window")
-        encoder.attention_window = max(1, round(parsed.window * encoder.frame_rate))
+            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a chunk")
+        encoder.attention_window = max(1, round(parsed.chunk * encoder.frame_rate))
     if isinstance(encoder, SpeechTransformer) and uses_bf16(device, precision):
         encoder.use_bfloat16()
     encoder.to(device)
@@ -216,6 +218,10 @@ def _load_model(name: str) -> WeightedEncoder:
     path = Path(name)
     if directory.is_encoder(path):
         return directory.load_encoder_directory(path)
-    close = difflib.get_close_matches(name, spectral.NAMES, n=3)
+    if path.exists():
+        return checkpoints.load_foreign(path).encoder
+    if name in published.MODELS:
+        return published.load(name).encoder
+    close = difflib.get_close_matches(name, [*spectral.NAMES, *published.MODELS], n=3)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise UserError(f"no encoder or directory named {name!r}; {hint}`textless encoder list` shows all")

@@ -4,6 +4,7 @@ Energies at 100 Hz are brought to zero mean and unit variance by fixed statistic
 neighbours become one frame, and `context` frames on either side are put beside each.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import nn
 from textless.audio.batches import mask
 from textless.audio.io import SAMPLE_RATE
 from textless.config import Config
-from textless.encoders.spectral import log_energies, mel_filters, povey_window, power_spectra
+from textless.encoders.spectral import log_energies, mel_filters, normalise, povey_window, power_spectra
 
 RATE = 100  # Hz, of the energies
 
@@ -25,6 +26,7 @@ class LogMelConfig(Config):
     bins: int = 40
     stack: int = 2  # energies at 100 Hz in one frame: 2 gives 50 Hz
     context: int = 2  # frames seen on either side
+    normalise: Literal["corpus", "utterance"] = "corpus"  # statistics that energies are normalised by
 
     @property
     def dim(self) -> int:
@@ -54,12 +56,35 @@ class LogMelFrontEnd(nn.Module):
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)` → frames `(B, T, bins · stack · (2 context + 1))`, frame counts `(B,)`."""
-        waveforms = waveforms * mask(lengths, waveforms.shape[1])
-        energies = log_energies(power_spectra(waveforms, self.hop // self.config.stack, self.window), self.filters)
-        return self.frames((energies - self.mean) * self.scale, lengths // self.hop)
+        return self.frames(*self.energies(waveforms, lengths, self.filters))
 
-    def frames(self, energies: torch.Tensor, frames: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Normalised energies `(B, T · stack, bins)` of so many frames `(B,)` → frames with their context."""
+    def energies(
+        self, waveforms: torch.Tensor, lengths: torch.Tensor, filters: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Waveforms `(B, S)`, mel filters `(257, bins)` or one a row → normalised energies `(B, T, bins)`, counts."""
+        waveforms = waveforms * mask(lengths, waveforms.shape[1])
+        hop = self.hop // self.config.stack
+        energies, counts = log_energies(power_spectra(waveforms, hop, self.window), filters), lengths // hop
+        if self.config.normalise == "utterance":
+            return normalise(energies, counts), counts
+        return (energies - self.mean) * self.scale, counts
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[tuple[torch.Tensor, torch.Tensor]]) -> None:
+        """Take mean and variance of energies from waveforms `(B, S)` and lengths `(B,)`."""
+        heard = []
+        for waveforms, lengths in batches:
+            power = power_spectra(waveforms, self.hop // self.config.stack, self.window)
+            heard.append(
+                log_energies(power, self.filters)[mask(lengths // (self.hop // self.config.stack), power.shape[1])]
+            )
+        energies = torch.cat(heard)
+        self.mean.copy_(energies.mean(dim=0))
+        self.scale.copy_(1 / energies.std(dim=0).clamp_min(1e-3))
+
+    def frames(self, energies: torch.Tensor, counts: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Normalised energies `(B, T', bins)`, counts `(B,)` → frames with their context `(B, T, C)`, frame counts."""
+        frames = counts // self.config.stack
         n_frames = int(frames.max())
         stacked = energies[:, : n_frames * self.config.stack].unflatten(1, (n_frames, -1)).flatten(2)
         stacked = stacked * mask(frames, n_frames)[..., None]

@@ -55,7 +55,7 @@ class SpectralEncoder(nn.Module):
         self.cepstrum: torch.Tensor
         self.register_buffer("window", povey_window())
         self.register_buffer("filters", mel_filters(MFCC_BINS if self.is_mfcc else LOGMEL_BINS))
-        self.register_buffer("cepstrum", _liftered_cosines())
+        self.register_buffer("cepstrum", liftered_cosines())
 
     def sha256(self) -> str:
         """Identity: the settings alone, there are no weights."""
@@ -74,8 +74,7 @@ class SpectralEncoder(nn.Module):
         features = log_energies(power, self.filters)
         if self.is_mfcc:
             static = features @ self.cepstrum  # (B, T, 23) -> (B, T, 13)
-            delta = regression_difference(static, frames)
-            features = torch.cat([static, delta, regression_difference(delta, frames)], dim=-1)
+            features = with_differences(static, frames, 2)
         if self.normalises:
             features = normalise(features, frames)
         return features * mask(frames, features.shape[1])[..., None], frames
@@ -99,7 +98,8 @@ def power_spectra(waveforms: torch.Tensor, hop: int, window: torch.Tensor) -> to
 
 def log_energies(power: torch.Tensor, filters: torch.Tensor) -> torch.Tensor:
     """Power spectra `(..., T, 257)` and filters `(257, bins)`, or one a row → log energies `(..., T, bins)`."""
-    return (power @ filters).clamp_min(EPSILON).log()
+    with torch.autocast(power.device.type, enabled=False):
+        return (power @ filters).clamp_min(EPSILON).log()
 
 
 def povey_window() -> torch.Tensor:
@@ -138,7 +138,7 @@ def _warped(frequencies: torch.Tensor, warp: float) -> torch.Tensor:
     return torch.where(frequencies < first, rising, torch.where(frequencies < second, middle, falling))
 
 
-def _liftered_cosines() -> torch.Tensor:
+def liftered_cosines() -> torch.Tensor:
     """Orthonormal DCT-II, first 13 rows, with Kaldi's sinusoidal lifter: `(23, 13)`."""
     bins = torch.arange(MFCC_BINS, dtype=torch.float64) + 0.5
     orders = torch.arange(CEPSTRA, dtype=torch.float64)
@@ -157,6 +157,14 @@ def regression_difference(features: torch.Tensor, lengths: torch.Tensor) -> torc
         before = torch.minimum((steps - n).clamp_min(0), last)[..., None].expand_as(features)
         total += n * (features.gather(1, after) - features.gather(1, before))
     return total / (2 * sum(n * n for n in range(1, DELTA_REACH + 1)))
+
+
+def with_differences(features: torch.Tensor, lengths: torch.Tensor, order: int) -> torch.Tensor:
+    """Features `(B, T, D)` with their differences, the differences of those, and so on: `(B, T, (1 + order) D)`."""
+    parts = [features]
+    for _ in range(order):
+        parts.append(regression_difference(parts[-1], lengths))
+    return torch.cat(parts, dim=-1)
 
 
 def normalise(features: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:

@@ -132,7 +132,7 @@ class SpeechTransformer(nn.Module):
         if self.config.normalise_waveform:
             waveforms = normalise_waveforms(waveforms, lengths, self.config.waveform_epsilon)
         if self.config.waveform_padding:
-            waveforms = F.pad(waveforms, (self.config.waveform_padding,) * 2)
+            waveforms = F.pad(waveforms * mask(lengths, waveforms.shape[1]), (self.config.waveform_padding,) * 2)
             lengths = lengths + 2 * self.config.waveform_padding
         features, frames = self.front_end(waveforms, lengths)
         return features, frames

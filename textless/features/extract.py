@@ -61,19 +61,14 @@ def encode_utterances(
                 else:
                     usable.append((utterance, waveform))
             if usable:
-                states = [speakers[speaker_of(u)] for u, _ in usable] if speakers else None
+                states = [speakers[u.voice] for u, _ in usable] if speakers else None
                 features = encoder.encode([waveform for _, waveform in usable], states)
                 yield from ((utterance, frames) for (utterance, _), frames in zip(usable, features, strict=True))
 
 
-def speaker_of(utterance: Utterance) -> tuple[str | None, str]:
-    """Who speaks: utterances with equal keys are one speaker's; one without a named speaker is its own."""
-    return (utterance.speaker, "") if utterance.speaker else (None, utterance.id)
-
-
 def speaker_states(
     manifest: Manifest, utterances: Sequence[Utterance], encoder: LayerEncoder
-) -> dict[tuple[str | None, str], torch.Tensor]:
+) -> dict[tuple[str, str], torch.Tensor]:
     """State of every speaker among `utterances`, for an encoder that adapts to speakers (empty for others).
 
     It is estimated from up to a minute of the speaker's recordings, in the order of the whole manifest, so that it does
@@ -81,12 +76,12 @@ def speaker_states(
     """
     if not encoder.adapts_to_speakers:
         return {}
-    wanted = {speaker_of(u) for u in utterances}
-    recordings: dict[tuple[str | None, str], list[Utterance]] = {}
+    wanted = {u.voice for u in utterances}
+    recordings: dict[tuple[str, str], list[Utterance]] = {}
     for utterance in manifest:
-        recordings.setdefault(speaker_of(utterance), []).append(utterance)
+        recordings.setdefault(utterance.voice, []).append(utterance)
     states = {}
-    for speaker in track(sorted(wanted, key=str), "speakers", len(wanted)):
+    for speaker in track(sorted(wanted), "speakers", len(wanted)):
         heard: list[torch.Tensor] = []
         for utterance in recordings[speaker]:
             waveform = load_or_skip(manifest, utterance)

@@ -1,0 +1,177 @@
+"""Pretraining: one visible loop for every objective, on one process or many."""
+
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from textless.audio.manifest import read_manifest
+from textless.distributed import World, average_gradients, process_group, select_device, total
+from textless.encoders.directory import load_encoder_directory, save_encoder
+from textless.encoders.logmel_front_end import LogMelFrontEnd
+from textless.encoders.speech_transformer import SpeechTransformer
+from textless.errors import UserError
+from textless.pretraining.config import PretrainConfig
+from textless.pretraining.data import Crops, Targets
+from textless.pretraining.hubert import HubertObjective
+from textless.pretraining.objective import Batch, Outcome
+from textless.progress import say
+from textless.training.checkpoint import Stateful
+from textless.training.precision import autocast
+from textless.training.run import Run
+from textless.training.schedule import multiplier, set_learning_rate
+
+STATISTICS_BATCHES = 8  # from which mean and variance of log-mel energies are taken
+Evaluate = Callable[[Path], dict[str, float]]  # encoder directory → what to log
+
+
+def pretrain(
+    config: PretrainConfig,
+    directory: Path,
+    targets: Sequence[Targets] = (),
+    *,
+    evaluate: Evaluate | None = None,
+    device: str = "auto",
+    force: bool = False,
+) -> None:
+    """Train in `directory` until `config.steps`, from where an earlier run stopped; a finished run is left alone.
+
+    Args:
+        config: the run.
+        directory: becomes an encoder directory, with `metrics.jsonl` and `resume.pt`.
+        targets: labels for objectives that predict them.
+        evaluate: judges the encoder every `config.evaluate_every` steps.
+        device: auto, cpu, cuda.
+        force: start again.
+
+    Raises:
+        UserError: data or labels cannot be used; the directory is something else or a run of another configuration;
+            the loss is not finite any more, or the encoder has collapsed.
+    """
+    chosen = select_device(device)
+    with process_group(chosen) as here, Run(directory, config, force=force) as run:
+        _pretrain(config, run, here, chosen, targets, evaluate)
+
+
+def _pretrain(
+    config: PretrainConfig,
+    run: Run,
+    here: World,
+    device: torch.device,
+    targets: Sequence[Targets],
+    evaluate: Evaluate | None,
+) -> None:
+    torch.manual_seed(config.seed)
+    encoder = _new_encoder(config)
+    grid = _grid(encoder, targets)
+    data = Crops(read_manifest(config.data.manifest), targets, config.data, grid, config.seed)
+    if isinstance(encoder.front_end, LogMelFrontEnd) and config.start is None:
+        batches = (data.batch(step, World()) for step in range(min(STATISTICS_BATCHES, data.n_batches)))
+        encoder.front_end.fit((batch.waveforms, batch.lengths) for batch in batches)
+    objective = HubertObjective(encoder, config.objective, targets).to(device).train()
+    trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.dim() >= 2], "weight_decay": config.optimizer.weight_decay},
+            {"params": [p for p in trained if p.dim() < 2], "weight_decay": 0.0},
+        ],
+        lr=config.optimizer.lr,
+        betas=config.optimizer.betas,
+        fused=True,
+    )
+    parts: dict[str, Stateful] = {"objective": objective, "optimizer": optimizer}
+    step = run.resume(parts)
+    if step >= config.steps:
+        say(f"{run.directory} is finished ({step} steps); --force trains it again")
+        return
+    say(
+        f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.2f} M parameters, {data.hours:.2f} h of speech, "
+        f"{data.n_batches} updates an epoch: {config.steps / data.n_batches:.1f} epochs"
+    )
+    log = Log()
+    while step < config.steps and not run.stopping():
+        batch = _move(data.batch(step, here), device)
+        torch.manual_seed(int(torch.randint(1 << 62, (), generator=batch.generator)))  # of dropout
+        with autocast(device, config.precision):
+            outcome = objective(batch, step / config.steps)
+        count = total(outcome.count.detach().double().cpu())
+        (outcome.loss * (here.size / count.clamp_min(1).to(device))).float().backward()
+        average_gradients(trained)
+        norm = torch.nn.utils.clip_grad_norm_(trained, config.optimizer.clip or math.inf)
+        set_learning_rate(optimizer, config.optimizer.lr * multiplier(config.optimizer.schedule, step, config.steps))
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        step += 1
+        objective.after_update(step / config.steps)
+
+        log.add(outcome, batch, norm)
+        if run.due(step, config.log_every) or step == config.steps:
+            run.log(step, **log.take(step), lr=optimizer.param_groups[0]["lr"])
+        if run.due(step, config.save_every) and step < config.steps:
+            run.save(step, parts)
+        if evaluate is not None and run.due(step, config.evaluate_every) and run.is_main:
+            save_encoder(run.directory, encoder, trained=_trained(config, step))
+            run.log(step, **evaluate(run.directory))
+    if step == config.steps and run.is_main:
+        save_encoder(run.directory, encoder, trained=_trained(config, step))
+    run.save(step, parts)
+    if step < config.steps:
+        say(f"stopped at step {step} of {config.steps}; the same command goes on from there")
+    else:
+        say(f"finished: {run.directory}")
+
+
+class Log:
+    """Sums since the last line of the log."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, list[torch.Tensor]] = {}
+        self._seconds = 0.0
+        self._norms: list[torch.Tensor] = []
+
+    def add(self, outcome: Outcome, batch: Batch, norm: torch.Tensor) -> None:
+        """Note an update."""
+        for name, (value, count) in {"loss": (outcome.loss.detach(), outcome.count), **outcome.metrics}.items():
+            sums = self._sums.setdefault(name, [torch.zeros((), dtype=torch.float64) for _ in range(2)])
+            sums[0] += value.detach().double().cpu()
+            sums[1] += count.detach().double().cpu()
+        self._norms.append(norm.detach())
+        self._seconds += float(batch.lengths.sum()) / 16_000
+
+    def take(self, step: int) -> dict[str, float]:
+        """Means over all processes since the last call; a loss that is not finite is not trained any further."""
+        means = {name: float(total(sums[0]) / total(sums[1]).clamp_min(1)) for name, sums in self._sums.items()}
+        if not math.isfinite(means["loss"]):
+            raise UserError(f"the loss is {means['loss']} at step {step}: lower optimizer.lr, or use precision=fp32")
+        means["gradient_norm"] = float(torch.stack(self._norms).mean())
+        means["audio_seconds"] = float(total(torch.tensor(self._seconds)))
+        self.__init__()  # type: ignore[misc]
+        return means
+
+
+def _new_encoder(config: PretrainConfig) -> SpeechTransformer:
+    if config.start is None:
+        return SpeechTransformer(config.encoder)
+    encoder = load_encoder_directory(config.start)
+    if not isinstance(encoder, SpeechTransformer) or encoder.config != config.encoder:
+        raise UserError(f"{config.start} is not an encoder of this configuration; training cannot start from it")
+    return encoder.requires_grad_()
+
+
+def _grid(encoder: SpeechTransformer, targets: Sequence[Targets]) -> int:
+    hops = [round(16_000 / target.frame_rate) for target in targets]
+    return math.lcm(encoder.front_end.hop, *hops)
+
+
+def _move(batch: Batch, device: torch.device) -> Batch:
+    if device.type == "cpu":
+        return batch
+    waveforms, lengths, speakers, *labels = (
+        item.to(device, non_blocking=True) for item in (batch.waveforms, batch.lengths, batch.speakers, *batch.labels)
+    )
+    return Batch(waveforms, lengths, speakers, tuple(labels), batch.generator)
+
+
+def _trained(config: PretrainConfig, step: int) -> dict[str, object]:
+    return {"step": step, "config": config.model_dump(mode="json")}
