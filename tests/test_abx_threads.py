@@ -8,7 +8,15 @@ from test_abx import corpus
 
 from textless.errors import UserError
 from zerospeech_eval import abx as engine
+from zerospeech_eval.abx import Job, evaluate
+from zerospeech_eval.abx_score import make_score
+from zerospeech_eval.cells import join_cells
+from zerospeech_eval.datasets import make_dataset
+from zerospeech_eval.plan import make_plan
+from zerospeech_eval.task import zerospeech_tasks
 from zerospeech_eval.threads import _libraries, _thread_functions, map_threads, single_threaded_blas
+from zerospeech_eval.token_distances import WarpedDistances
+from zerospeech_eval.token_frames import TokenFrames
 
 
 def test_results_keep_their_order_and_items_are_taken_as_needed() -> None:
@@ -48,9 +56,35 @@ def test_blas_gets_its_threads_back() -> None:
     put(before)
 
 
-def test_too_many_tokens_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matrices_of_distances_keep_to_the_room(monkeypatch: pytest.MonkeyPatch) -> None:
     items, features = corpus(0, most=9)
-    monkeypatch.setattr(engine, "LARGEST_BLOCK", 4000)
-    with pytest.raises(UserError, match="use --max-size-group"):
-        engine.abx(items, features, "50", context="any")
-    engine.abx(items, features, "50", context="any", max_size_group=2)
+    data, tasks = make_dataset(items, features, "50"), zerospeech_tasks("both", "any")
+    sizes = []
+
+    class Spy(WarpedDistances):
+        def fill(
+            self, rows: TokenFrames, columns: TokenFrames, wanted: np.ndarray, forward: np.ndarray, backward: np.ndarray
+        ) -> None:
+            sizes.append(wanted.nbytes + forward.nbytes + backward.nbytes * (rows is not columns))
+            super().fill(rows, columns, wanted, forward, backward)
+
+    monkeypatch.setattr(engine, "WarpedDistances", Spy)
+    expected = {name: score.value for name, score in evaluate(tasks, data).items()}
+    assert max(sizes) > 20_000
+    found = {}
+    for room in (20_000, 2_000):
+        sizes.clear()
+        job = Job(make_plan(tasks, data), data, Spy("angular"), "none", room)
+        cells = [part for pair in job.plan.pairs for part in job.run(pair)]
+        assert max(sizes) <= room
+        for name, task in tasks.items():
+            joined = join_cells([part for condition, part in cells if condition == name])
+            found[name] = make_score(task, data, joined, job.plan.buckets[name].labels).value
+        assert found == expected
+
+
+def test_cells_beyond_the_memory_are_refused() -> None:
+    items, features = corpus(0, most=9)
+    data = make_dataset(items, features, "50")
+    with pytest.raises(UserError, match="cells do not fit .*--max-x-across"):
+        evaluate(zerospeech_tasks("across", "within"), data, memory=1000)

@@ -22,7 +22,7 @@ from textless.encoders.transformer import TransformerConfig
 from textless.errors import UserError
 from textless.pretraining.config import DataConfig, OptimizerConfig, PretrainConfig
 from textless.pretraining.data import CropConfig, Crops, Targets
-from textless.pretraining.hubert import HubertConfig, HubertObjective
+from textless.pretraining.hubert import HubertConfig, HubertObjective, heads_for
 from textless.pretraining.masking import span_mask
 from textless.pretraining.objective import Batch
 from textless.pretraining.train import pretrain
@@ -115,11 +115,11 @@ def test_bad_labels(planted) -> None:
         with pytest.raises(UserError, match=message):
             Crops(manifest, [bad], crop, 320, 0)
     with pytest.raises(UserError, match="at 40 Hz.*multiple"):
-        HubertObjective(SpeechTransformer(TINY), HubertConfig(), [Targets({}, 5, 40.0, "units.jsonl")])
+        heads_for(HubertConfig(), [Targets({}, 5, 40.0, "units.jsonl")], 50.0)
+    with pytest.raises(UserError, match="give data.targets"):
+        heads_for(HubertConfig(), [], 50.0)
     with pytest.raises(UserError, match="needs encoder.front_end"):
-        HubertObjective(
-            SpeechTransformer(SpeechTransformerConfig()), HubertConfig(augmentation={"warp": 0.1}), [targets]
-        )
+        HubertObjective(SpeechTransformer(SpeechTransformerConfig()), HubertConfig(augmentation={"warp": 0.1}))
 
 
 def test_span_mask_shares() -> None:
@@ -138,9 +138,9 @@ def test_hubert_loss_is_cross_entropy_of_cosines(planted) -> None:
     """Against the formula written out, frame by frame; and padding does not count."""
     _, targets = planted
     torch.manual_seed(0)
-    objective = HubertObjective(
-        SpeechTransformer(TINY), HubertConfig(projection=8, mask_probability=0.5), [targets]
-    ).eval()
+    settings = HubertConfig(projection=8, mask_probability=0.5)
+    encoder = SpeechTransformer(TINY.model_copy(update={"heads": heads_for(settings, [targets], 50.0)}))
+    objective = HubertObjective(encoder, settings).eval()
     lengths = torch.tensor([12_800, 9_600])
     waveforms = torch.randn(2, 12_800)
     labels = torch.randint(PHONES, (2, 40))
@@ -152,7 +152,7 @@ def test_hubert_loss_is_cross_entropy_of_cosines(planted) -> None:
         batch = Batch(padded, lengths, torch.zeros(2), (labels,), torch.Generator().manual_seed(3))
         outcomes.append(objective(batch, 0.0))
     torch.testing.assert_close(outcomes[0].loss, outcomes[1].loss)
-    encoder, head = objective.encoder, objective.heads[0]
+    head = encoder.heads[0]
     features, frames = encoder.front(waveforms, lengths)
     hidden = span_mask(frames, 0.5, 10, _after_augmentation(objective, waveforms))
     x = torch.where(hidden[..., None], objective.mask_embedding, encoder.project(features))
@@ -191,7 +191,7 @@ def test_learns_hidden_phones_from_their_neighbours(planted, tmp_path) -> None:
 def test_stopped_and_resumed_is_uninterrupted(planted, tmp_path) -> None:
     path, targets = planted
     encoder = TINY.model_copy(update={"transformer": TINY.transformer.model_copy(update={"dropout": 0.1})})
-    whole = config(path, encoder=encoder)
+    whole = config(path, encoder=encoder, tensorboard=True)
     pretrain(whole, tmp_path / "whole", [targets])
     partly = tmp_path / "partly"
     with pytest.MonkeyPatch.context() as patch:
@@ -201,6 +201,10 @@ def test_stopped_and_resumed_is_uninterrupted(planted, tmp_path) -> None:
     pretrain(whole, partly, [targets])
     a, b = load_encoder_directory(tmp_path / "whole"), load_encoder_directory(partly)
     assert a.sha256() == b.sha256()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(partly / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [row["step"] for row in read_metrics(partly)]
 
 
 def test_two_processes_train_one_model(planted, tmp_path) -> None:

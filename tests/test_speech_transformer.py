@@ -16,6 +16,7 @@ from textless.encoders.logmel_front_end import LogMelConfig
 from textless.encoders.positions import linear_biases
 from textless.encoders.speech_transformer import ConvolutionalConfig, SpeechTransformer, SpeechTransformerConfig
 from textless.encoders.transformer import TransformerConfig
+from textless.encoders.unit_head import UnitHeadConfig
 from textless.errors import UserError
 
 LAYERS = ((24, 10, 5), *[(24, 3, 2)] * 4, *[(24, 2, 2)] * 2)
@@ -131,6 +132,34 @@ def test_linear_biases_look_both_ways() -> None:
     assert bias[2, 3, 2] == -(2.0**-8)
 
 
+def test_passes_interleave() -> None:
+    """Twice the frame rate: frames of the recording half a hop early and half a hop late take turns."""
+    encoder, waveform = small_encoder(front_end=LogMelConfig()), 0.1 * torch.randn(16_000)
+    early, _ = encoder(*pad([F.pad(waveform, (80, 0))]), 2)
+    late, _ = encoder(*pad([waveform[80:]]), 2)
+    encoder.passes = 2
+    both, frames = encoder(*pad([waveform, waveform[:8_000]]), 2)
+    assert (encoder.frame_rate, frames.tolist()) == (100.0, [98, 48])
+    torch.testing.assert_close(both[0, 0:98:2], early[0, :49], rtol=1e-4, atol=ROUNDING)
+    torch.testing.assert_close(both[0, 1:98:2], late[0, :49], rtol=1e-4, atol=ROUNDING)
+
+
+def test_last_layer_of_a_model_with_heads_is_their_posteriors() -> None:
+    heads = (UnitHeadConfig(k=5, per_frame=2, projection=8), UnitHeadConfig(k=7, projection=8))
+    encoder, waveforms = small_encoder(heads=heads), pad([0.1 * torch.randn(16_000)])
+    posteriors, _ = encoder(*waveforms, 3)
+    x = encoder.all_layers(*waveforms)[0][2][0, 4]
+    expected = []
+    for head in encoder.heads:
+        labels = head.projection(x).view(head.config.per_frame, 8)
+        cosines = torch.stack([F.cosine_similarity(label[None], head.units, dim=1) for label in labels])
+        expected.append((cosines / 0.1).softmax(dim=1).mean(dim=0).sqrt() / 2**0.5)
+    assert (encoder.num_layers, encoder.layer_dim(3), encoder.layer_dim(2)) == (3, 12, 32)
+    torch.testing.assert_close(posteriors[0, 4], torch.cat(expected))
+    encoder.attention_window = 20
+    assert encoder(*waveforms, 3)[0].shape == posteriors.shape
+
+
 def test_bfloat16_stays_near() -> None:
     encoder, waveform = small_encoder(), 0.1 * torch.randn(16_000)
     exact, _ = encoder(*pad([waveform]), 2)
@@ -154,7 +183,7 @@ def test_directory_round_trip(tmp_path) -> None:
     for spec, message in (
         (f"{tmp_path / 'e'}", "names no layer"),
         (f"{tmp_path / 'e'}:3", "layers 0 to 2"),
-        (f"{tmp_path / 'e'}@50:1", "any @FRAME_RATE"),
+        (f"{tmp_path / 'e'}@75:1", "50 Hz and its multiples"),
     ):
         with pytest.raises(UserError, match=message):
             load_encoder(spec)

@@ -1,110 +1,26 @@
-"""Every verb of `textless eval`, through its command line."""
+"""Every verb of `textless eval` but those of ABX and of submissions, through its command line."""
 
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from test_zerospeech_recognizer import tone_corpus
 from typer.testing import CliRunner, Result
 
-from textless.corpora.items import Item, write_items
+from textless.audio.manifest import read_manifest
+from textless.corpora.alignment import Segment, write_alignment
 from textless.errors import UserError
-from textless.features.store import StoreHeader, write_header, write_npy, write_shard
+from textless.features.store import write_npy
+from units.files import Units, write_units
+from units.identity import QuantizerIdentity
 from zerospeech_eval import train_recognizer
-from zerospeech_eval.abx import abx
+from zerospeech_eval.classes import Fragment, write_classes
 from zerospeech_eval.cli import app
-
-FEATURES = {s: np.random.default_rng(i).normal(size=(24, 5)).astype(np.float32) for i, s in enumerate("xy")}
-ITEMS = [
-    Item(s, f"{t / 50:.2f}", f"{(t + 2) / 50:.2f}", "abc"[t // 2 % 3], "p", "q", s)
-    for s in "xy"
-    for t in range(0, 24, 2)
-]
 
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
-
-
-@pytest.fixture
-def item(tmp_path: Path) -> Path:
-    write_items(tmp_path / "test.item", ITEMS)
-    return tmp_path / "test.item"
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    for name, array in FEATURES.items():
-        write_npy(tmp_path / "features", name, array)
-    return tmp_path / "features"
-
-
-def test_abx(item: Path, folder: Path) -> None:
-    expected = {mode: 100 * abx(ITEMS, FEATURES, "50", speaker=mode).value for mode in ("within", "across")}
-    result = run("abx", item, folder, "--json")
-    report = json.loads(result.stdout)
-    assert {mode: part["error_rate_percent"] for mode, part in report["scores"].items()} == expected
-    assert report["tokens"] == 24
-    assert report["frequency"] == "50"
-    result = run("abx", item, folder, "--speaker", "within")
-    assert f"within speakers in the same context, angular: {expected['within']:.3f} %" in result.stdout
-    assert "across" not in result.stdout
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        ("--context", "any"),
-        ("--distance", "euclidean"),
-        ("--distance", "identical"),
-        ("--frame-slice", "librilight"),
-        ("--max-size-group", "2", "--max-x-across", "1", "--seed", "3"),
-        ("--frequency", "50.0"),
-    ],
-)
-def test_abx_options(item: Path, folder: Path, options: tuple[str, ...]) -> None:
-    report = json.loads(run("abx", item, folder, *options, "--json").stdout)
-    assert 0 <= report["scores"]["across"]["error_rate_percent"] <= 100
-    for name, value in zip(options[::2], options[1::2], strict=True):
-        assert str(report[name[2:].replace("-", "_")]) == value
-
-
-def test_abx_formats_of_features(item: Path, folder: Path, tmp_path: Path) -> None:
-    expected = run("abx", item, folder, "--json").stdout
-    for name, array in FEATURES.items():
-        (tmp_path / "pt").mkdir(exist_ok=True)
-        torch.save(torch.from_numpy(array).double(), tmp_path / "pt" / f"{name}.pt")
-    assert run("abx", item, tmp_path / "pt", "--json").stdout == expected
-
-
-def test_abx_of_a_store_knows_its_frame_rate(item: Path, folder: Path, tmp_path: Path) -> None:
-    store = tmp_path / "store"
-    write_header(store, StoreHeader("mfcc@50", "0", 5, 50.0, 1, "0"))
-    write_shard(store, 0, 1, FEATURES)
-    from_store, from_folder = (json.loads(run("abx", item, path, "--json").stdout) for path in (store, folder))
-    assert from_store["scores"] == from_folder["scores"]
-    assert run("abx", item, store, "--frequency", "50").exit_code == 0
-    with pytest.raises(UserError, match=r"holds 50.0 frames a second, but --frequency says 100"):
-        run("abx", item, store, "--frequency", "100")
-
-
-def test_abx_skips_only_when_told(item: Path, folder: Path) -> None:
-    write_items(item, [*ITEMS, Item("gone", "0", "1", "a", "p", "q", "x")])
-    with pytest.raises(UserError, match="--skip-missing"):
-        run("abx", item, folder)
-    result = run("abx", item, folder, "--skip-missing", "--json")
-    assert json.loads(result.stdout)["skipped"]["without_features"] == 1
-
-
-def test_abx_cells(item: Path, folder: Path, tmp_path: Path) -> None:
-    run("abx", item, folder, "--speaker", "across", "--cells", tmp_path / "cells.csv")
-    lines = (tmp_path / "cells.csv").read_text().splitlines()
-    assert lines[0] == "context,speaker,x_speaker,a,b,error,triplets"
-    assert len(lines) == 1 + 2 * 3 * 2
-    with pytest.raises(UserError, match="--speaker"):
-        run("abx", item, folder, "--cells", tmp_path / "cells.csv")
 
 
 def test_swuggy(tmp_path: Path) -> None:
@@ -146,3 +62,124 @@ def test_train_recognizer_and_per(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert report["utterances"] == 6
     assert len((tmp_path / "details.tsv").read_text().splitlines()) == 7
     assert f"phone error rate {report['phone_error_rate_percent']:.2f} %" in run("per", *corpus, *options).stdout
+
+
+def test_prosaudit(tmp_path: Path) -> None:
+    rows = "".join(
+        f"{name},1,A,{kind},s,text,{c}\n" for kind in ("lexical", "protosyntax") for name, c in (("a", 1), ("b", 0))
+    )
+    (tmp_path / "gold.csv").write_text("filename,id,voice,type,subtype,transcription,correct\n" + rows)
+    (tmp_path / "scores.tsv").write_text("id\tlog_prob\tunits\na\t-9\t10\nb\t-8\t2\n")
+    result = run("prosaudit", tmp_path / "scores.tsv", tmp_path / "gold.csv")
+    assert "prosAudit accuracy by part (chance 50; 2 pairs" in result.stdout
+    report = json.loads(run("prosaudit", tmp_path / "scores.tsv", tmp_path / "gold.csv", "--per-unit", "--json").stdout)
+    assert {kind: part["accuracy"] for kind, part in report["by_type"].items()} == {"lexical": 100, "protosyntax": 100}
+    (tmp_path / "scores.tsv").write_text("a -1\n")
+    with pytest.raises(UserError, match="no pair of the gold list"):
+        run("prosaudit", tmp_path / "scores.tsv", tmp_path / "gold.csv", "--skip-missing")
+
+
+@pytest.mark.parametrize(
+    ("verb", "better", "worse", "part"),
+    [
+        ("salmon", "rir_consistency/sample_1_0", "rir_consistency/sample_1_1", "by_part"),
+        ("storycloze", "1_correct", "1_incorrect", None),
+    ],
+)
+def test_pairs_in_names(verb: str, better: str, worse: str, part: str | None, tmp_path: Path) -> None:
+    (tmp_path / "scores.tsv").write_text(f"id\tlog_prob\tunits\n{better}\t-9\t10\n{worse}\t-8\t2\n")
+    report = json.loads(run(verb, tmp_path / "scores.tsv", "--json").stdout)
+    found = [result["by_part"]["rir_consistency"] if part else result for result in report["results"]]
+    assert [result["accuracy"] for result in found] == [0, 100], "as sums, and as means a unit"
+    assert run(verb, tmp_path / "scores.tsv").stdout.count("log-probabilit") == 2
+    lonely = better.replace("1", "2")
+    with (tmp_path / "scores.tsv").open("a") as file:
+        file.write(f"{lonely}\t-1\t1\n")
+    with pytest.raises(UserError, match="--skip-missing"):
+        run(verb, tmp_path / "scores.tsv")
+    assert "1 trials left out" in run(verb, tmp_path / "scores.tsv", "--skip-missing").stdout
+
+
+def test_ssimi(tmp_path: Path) -> None:
+    gold = "".join(f"{kind},{kind}{i},w{i},A\n" for kind in ("synthetic", "librispeech") for i in range(3))
+    (tmp_path / "gold.csv").write_text("type,filename,word,voice\n" + gold)
+    pairs = "".join(
+        f"{k},d,w{a},w{b},{v},\n" for k in ("synthetic", "librispeech") for a, b, v in ((0, 1, 9), (0, 2, 1), (1, 2, 5))
+    )
+    (tmp_path / "pairs.csv").write_text("type,dataset,word_1,word_2,similarity,relatedness\n" + pairs)
+    for kind in ("synthetic", "librispeech"):
+        for i, place in enumerate((0.0, 1.0, 3.0)):  # distances 1, 3, 2
+            write_npy(tmp_path / kind, f"{kind}{i}", np.full((2, 1), place))
+    files = (tmp_path / "gold.csv", tmp_path / "pairs.csv")
+    both = [str(part) for kind in ("synthetic", "librispeech") for part in (f"--{kind}", tmp_path / kind)]
+    report = json.loads(run("ssimi", *files, *both, "--json").stdout)
+    assert report["synthetic"]["normal"] == report["librispeech"]["datasets"]["d"]["correlation"] == pytest.approx(100)
+    result = run("ssimi", *files, "--synthetic", tmp_path / "synthetic", "--pooling", "max", "--metric", "cosine")
+    assert "sSIMI, max pooling, cosine distance" in result.stdout
+    assert "synthetic: undefined" in result.stdout, "a zero vector has no angle"
+    with pytest.raises(UserError, match="give --synthetic"):
+        run("ssimi", *files)
+    with pytest.raises(UserError, match="no metric 'yule'; there are braycurtis"):
+        run("ssimi", *files, *both, "--metric", "yule")
+
+
+def test_tde(tmp_path: Path) -> None:
+    write_alignment(tmp_path / "p.tsv", {"f": [Segment(0, 0.1, "a"), Segment(0.1, 0.2, "t")]}, "phone")
+    write_alignment(tmp_path / "w.tsv", {"f": [Segment(0, 0.2, "at")]}, "word")
+    write_classes(tmp_path / "found.txt", {"1": [Fragment("f", 0, 0.2), Fragment("f", 0, 0.19)]})
+    files = (tmp_path / "found.txt", tmp_path / "p.tsv", tmp_path / "w.tsv")
+    report = json.loads(run("tde", *files, "--json").stdout)
+    assert (report["ned"], report["token"]["fscore"], report["grouping"]["recall"]) == (0, pytest.approx(2 / 3), None)
+    result = run("tde", *files)
+    assert "NED 0.00 % over 1 pairs, coverage 100.00 %" in result.stdout
+    assert "recall undefined" in result.stdout
+
+
+IDENTITY = QuantizerIdentity(encoder="mfcc", k=2, frame_rate=50.0, sha256="0")
+
+
+def test_units(tmp_path: Path) -> None:
+    write_units(tmp_path / "units.jsonl", IDENTITY, [Units("x", [0, 1], [5, 5])])
+    write_alignment(tmp_path / "p.tsv", {"x": [Segment(0, 0.12, "a"), Segment(0.12, 0.2, "b")]}, "phone")
+    result = run("units", tmp_path / "units.jsonl", tmp_path / "p.tsv")
+    assert "PNMI" in result.stdout
+    assert "many to one  phone error rate 0.00 %, boundaries F1 1.0000, R-value 1.0000 (± 20 ms)" in result.stdout
+    strict = json.loads(
+        run("units", tmp_path / "units.jsonl", tmp_path / "p.tsv", "--tolerance", 0.01, "--json").stdout
+    )
+    assert strict["one_to_one"]["boundary_fscore"] == 0, "found at 0.10 s, true at 0.12 s"
+
+
+def test_bitrate(tmp_path: Path) -> None:
+    write_units(tmp_path / "units.jsonl", IDENTITY, [Units("x", [0, 1], [25, 75])])
+    assert "1.00 bits a second: 2 symbols, 2 distinct" in run("bitrate", tmp_path / "units.jsonl").stdout
+    report = json.loads(run("bitrate", tmp_path / "units.jsonl", "--frames", "--json").stdout)
+    assert report["bits_per_second"] == pytest.approx(50 * (0.25 * 2 + 0.75 * np.log2(4 / 3)))
+    folder = tmp_path / "codes"
+    folder.mkdir()
+    (folder / "x.txt").write_text("1\n2\n")
+    (tmp_path / "list.txt").write_text("x.txt 4\ny.txt 1\n")
+    with pytest.raises(UserError, match="need --filelist"):
+        run("bitrate", folder)
+    with pytest.raises(UserError, match="--skip-missing"):
+        run("bitrate", folder, "--filelist", tmp_path / "list.txt")
+    result = run("bitrate", folder, "--filelist", tmp_path / "list.txt", "--skip-missing")
+    assert result.stdout.startswith("0.50 bits a second")
+    assert "1 files left out" in result.stdout
+
+
+def test_cer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest, _ = tone_corpus(tmp_path, 2, seed=0)
+    ids = [u.id for u in read_manifest(manifest)]
+    (tmp_path / "texts.tsv").write_text("".join(f"{i}\tabcd\n" for i in ids))
+    (tmp_path / "heard.tsv").write_text(f"{ids[0]}\tabcd\n{ids[1]}\tabxd\n")
+    given = ("--references", tmp_path / "texts.tsv")
+    assert "character error rate 12.50 %" in run("cer", manifest, *given, "--heard", tmp_path / "heard.tsv").stdout
+    (tmp_path / "deaf.py").write_text("def transcribe(waveform):\n    return ''\n")
+    monkeypatch.chdir(tmp_path)
+    report = json.loads(run("cer", manifest, *given, "--recognizer", "deaf:transcribe", "--seed", 1, "--json").stdout)
+    assert report["character_error_rate_percent"] == 100
+    with pytest.raises(UserError, match="no utterance has a text"):
+        run("cer", manifest, "--recognizer", "deaf:transcribe")
+    with pytest.raises(UserError, match="give either --recognizer"):
+        run("cer", manifest)

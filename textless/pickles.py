@@ -136,6 +136,9 @@ def _allowed_names() -> dict[tuple[str, str], Any]:
         names[f"numpy.{core}.multiarray", "_reconstruct"] = multiarray._reconstruct  # noqa: SLF001
         names[f"numpy.{core}.multiarray", "scalar"] = multiarray.scalar
         names[f"numpy.{core}.numeric", "_frombuffer"] = numeric._frombuffer  # type: ignore[attr-defined]  # noqa: SLF001
+    names |= {("__builtin__", "unicode"): str, ("__builtin__", "long"): int}  # Python 2's names, in protocol 2
+    # OmegaConf notes types such as List[int], an item of typing.List: a placeholder will do.
+    names |= {(module, "getitem"): _inert_class("operator.getitem") for module in ("operator", "_operator")}
     names |= {("numpy", name): getattr(np, name) for name in _NUMPY_NAMES}
     names |= {("torch._utils", name): getattr(torch._utils, name) for name in _TORCH_BUILDERS}  # noqa: SLF001
     names |= {("torch", name): getattr(torch, name) for name in _TORCH_NAMES}

@@ -5,7 +5,7 @@ d = total / length is an exact fraction, so that a tie is a tie.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -32,6 +32,8 @@ def frame_distance(x: np.ndarray, y: np.ndarray, kind: str) -> float:
         return 2 * math.atan2(float(np.linalg.norm(x - y)), float(np.linalg.norm(x + y))) / math.pi
     if kind == "euclidean":
         return float(np.linalg.norm(x - y))
+    if kind == "kl":
+        return sum(p * math.log((p + 1e-6) / (q + 1e-6)) for p, q in zip(x, y, strict=True))
     if kind == "kl_symmetric":
         forth = sum(p * math.log((p + 1e-6) / (q + 1e-6)) for p, q in zip(x, y, strict=True))
         back = sum(q * math.log((q + 1e-6) / (p + 1e-6)) for p, q in zip(x, y, strict=True))
@@ -77,8 +79,37 @@ def path_length(total: Sequence[Sequence[int]]) -> int:
     return length
 
 
+def edits(x: list, y: list) -> int:
+    """Levenshtein distance, by its recursion."""
+    if not x or not y:
+        return len(x) + len(y)
+    table = [[i + j for j in range(len(y) + 1)] for i in range(len(x) + 1)]
+    for i in range(1, len(x) + 1):
+        for j in range(1, len(y) + 1):
+            substituted = table[i - 1][j - 1] + (x[i - 1] != y[j - 1])
+            table[i][j] = min(substituted, table[i - 1][j] + 1, table[i][j - 1] + 1)
+    return table[-1][-1]
+
+
 def distance(x: np.ndarray, y: np.ndarray, kind: str) -> Fraction:
+    if kind in {"edit", "levenshtein"}:
+        x, y = ([tuple(frame) for frame in token] for token in (x, y))
+        if kind == "levenshtein":
+            return Fraction(edits(x, y))
+        x, y = ([f for i, f in enumerate(token) if i == 0 or token[i - 1] != f] for token in (x, y))
+        return Fraction(edits(x, y), max(len(x), len(y)))
     return warp([[round(frame_distance(p, q, kind) * GRID) for q in y] for p in x])
+
+
+def pooled(frames: np.ndarray, pooling: str) -> np.ndarray:
+    if pooling == "none":
+        return frames
+    n = len(frames)
+    weights = [1.0] * n
+    if pooling == "hamming" and n > 1:
+        weights = [0.54 - 0.46 * math.cos(2 * math.pi * i / (n - 1)) for i in range(n)]
+    mean = sum(w * np.asarray(f, dtype=np.float64) for w, f in zip(weights, frames, strict=True)) / sum(weights)
+    return mean[None, :]
 
 
 def cell_error(a: list[int], b: list[int], x: list[int], d: Mapping) -> tuple[float, int] | None:
@@ -104,40 +135,68 @@ class Distances(dict):
         return self[pair]
 
 
+def label(item: object, column: str) -> str:
+    if column == "context":
+        return f"{item.previous} {item.next}"
+    return getattr(item, column) if hasattr(item, column) else dict(item.extra)[column]
+
+
 def abx(
-    items: Sequence, features: Mapping, frequency: str, speaker: str, context: str, kind: str
-) -> dict[tuple, tuple]:
-    """Error and number of triplets of every cell (context, speaker, x_speaker, a, b)."""
+    items: Sequence,
+    features: Mapping,
+    frequency: str,
+    kind: str,
+    by: Sequence[str],
+    across: Sequence[str] = (),
+    on: str = "phone",
+    pooling: str = "none",
+) -> dict[tuple, tuple[float, int]]:
+    """Error and number of triplets of every cell, by (labels BY, labels ACROSS, those of X, a, b)."""
     frames = []
     for item in items:
         first, last = slice_of(item.onset, item.offset, frequency)
-        frames.append(features[item.file][first : last + 1])
+        frames.append(pooled(features[item.file][first : last + 1], pooling))
     d = Distances(frames, kind)
-    groups: dict[tuple, list[int]] = {}
+    buckets: dict[tuple, list[int]] = {}
     for number, item in enumerate(items):
-        where = (item.previous, item.next) if context == "within" else "any"
-        groups.setdefault((where, item.speaker, item.phone), []).append(number)
+        fixed, kept = (tuple(label(item, column) for column in columns) for columns in (by, across))
+        buckets.setdefault((fixed, kept, label(item, on)), []).append(number)
     cells = {}
-    for (where, s, a), a_tokens in groups.items():
-        for (other_where, other_s, b), b_tokens in groups.items():
-            if (other_where, other_s) != (where, s) or a == b:
+    for (fixed, kept, a), a_tokens in buckets.items():
+        for (b_fixed, b_kept, b), b_tokens in buckets.items():
+            if (b_fixed, b_kept) != (fixed, kept) or a == b:
                 continue
-            for (x_where, x_s, x_phone), x_tokens in groups.items():
-                if x_where != where or x_phone != a or (x_s == s) != (speaker == "within"):
+            for (x_fixed, x_kept, x), x_tokens in buckets.items():
+                if x_fixed != fixed or x != a or any(p == q for p, q in zip(x_kept, kept, strict=True)):
                     continue
                 cell = cell_error(a_tokens, b_tokens, x_tokens, d)
                 if cell is not None:
-                    cells[where, s, x_s, a, b] = cell
+                    cells[fixed, kept, x_kept, a, b] = cell
     return cells
 
 
-def score(cells: Mapping[tuple, tuple]) -> float:
-    """Mean over contexts and X speakers, then over speakers, then over ordered phone pairs."""
-    by_speaker: dict[tuple, list[float]] = {}
-    for (_, s, _, a, b), (error, _) in cells.items():
-        by_speaker.setdefault((a, b, s), []).append(error)
-    by_pair: dict[tuple, list[float]] = {}
-    for (a, b, _), errors in by_speaker.items():
-        by_pair.setdefault((a, b), []).append(sum(errors) / len(errors))
-    pairs = [sum(errors) / len(errors) for errors in by_pair.values()]
-    return sum(pairs) / len(pairs)
+def score(cells: Mapping[tuple, tuple[float, int]], levels: Sequence[Callable[[tuple], tuple]]) -> float:
+    """Mean of means: a level maps a key to the key that is left of it, and what share that one are averaged."""
+    values = {key: error for key, (error, _) in cells.items()}
+    for level in (*levels, lambda _: ()):
+        groups: dict[tuple, list[float]] = {}
+        for key, value in values.items():
+            groups.setdefault(level(key), []).append(value)
+        values = {key: sum(group) / len(group) for key, group in groups.items()}
+    return values[()]
+
+
+def by_context_and_x(key: tuple) -> tuple:
+    """Libri-light's first level: what is left is the speaker of A and B, a and b."""
+    fixed, kept, _, a, b = key
+    return (kept or fixed[-1:], a, b)
+
+
+def zerospeech(
+    items: Sequence, features: Mapping, frequency: str, speaker: str, context: str, kind: str, pooling: str = "none"
+) -> tuple[dict[tuple, tuple[float, int]], float]:
+    """Cells and score of a ZeroSpeech task, averaged as in Libri-light."""
+    by = ("context",) if context == "within" else ()
+    by, across = ((*by, "speaker"), ()) if speaker == "within" else (by, ("speaker",))
+    cells = abx(items, features, frequency, kind, by, across, pooling=pooling)
+    return cells, score(cells, [by_context_and_x, lambda key: key[1:]]) if cells else math.nan

@@ -6,7 +6,7 @@ tell which member is right.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from textless.corpora.grammar import MODALS, Grammar
@@ -84,8 +84,10 @@ class GrammaticalPair:
     bad: str
 
 
-def grammatical_pairs(lexicon: Lexicon, rng: random.Random, n: int) -> list[GrammaticalPair]:
-    """`n` different pairs, the types in turn."""
+def grammatical_pairs(
+    lexicon: Lexicon, rng: random.Random, n: int, avoid: Collection[str] = ()
+) -> list[GrammaticalPair]:
+    """`n` different pairs, the types in turn, neither member of which is to be avoided."""
     makers: tuple[tuple[str, Callable[[Grammar, int], Draft]], ...] = (
         ("subject_verb_agreement", _subject_verb),
         ("determiner_noun_agreement", _determiner_noun),
@@ -95,7 +97,7 @@ def grammatical_pairs(lexicon: Lexicon, rng: random.Random, n: int) -> list[Gram
         ("verb_form", _verb_form),
     )
     grammar = Grammar(lexicon, rng)
-    seen: set[str] = set()
+    seen = set(avoid)
     pairs: list[GrammaticalPair] = []
     while len(pairs) < n:
         name, make = makers[len(pairs) % len(makers)]

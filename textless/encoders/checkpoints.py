@@ -29,10 +29,12 @@ def load_foreign(path: Path) -> Foreign:
     """
     require(path, "checkpoint")
     content: Any = read_weights(path) if path.is_dir() else read_file(path)
+    if path.is_dir():
+        return load_huggingface(content, path)
     state = _find_weights(content, path)
     layout = next((layout for layout in LAYOUTS if layout.prefix(state) is not None), None)
     if layout is HUGGING_FACE:
-        return load_huggingface(state, path if path.is_dir() else path.parent)
+        return load_huggingface(state, path.parent)
     if layout is FAIRSEQ:
         return load_fairseq(state, content, str(path))
     if layout is TORCHAUDIO:
@@ -49,6 +51,6 @@ def load_foreign(path: Path) -> Foreign:
 
 
 def _find_weights(content: object, path: Path) -> State:
-    if not isinstance(content, Mapping):
+    if not isinstance(content, Mapping) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path} holds a {type(content).__name__}, not the weights of an encoder by name")
     return next((content[key] for key in WEIGHTS_KEYS if isinstance(content.get(key), Mapping)), content)

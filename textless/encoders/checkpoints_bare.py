@@ -104,6 +104,7 @@ def read_shapes(weights: Mapping[str, torch.Tensor], source: str) -> SpeechTrans
     _, position_group, position_kernel = shape("transformer.position.conv.weight")
     ours: dict[str, Any] = {
         "front_end": {
+            "kind": "conv",
             "layers": [(size[0], *known[1:]) for size, known in zip(sizes, WAV2VEC2_LAYERS, strict=True)],
             "norm": "layer" if is_large else "group",
             "bias": "front_end.convs.0.bias" in weights,

@@ -31,7 +31,7 @@ def load_cpc(state: State, source: str) -> Foreign:
     """
     weights, ignored = LIBRILIGHT.translate(state)
     levels = len({match[1] for name in weights if (match := re.match(r"levels\.(\d+)\.", name))})
-    if levels == 0:
+    if "levels.0.weight_hh_l0" not in weights:
         raise UserError(f"{source}: this CPC has no recurrent context (gAR.baseNet), which is the only kind supported")
     gates, dim = weights["levels.0.weight_hh_l0"].shape
     if gates != 4 * dim:

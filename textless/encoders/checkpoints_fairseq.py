@@ -104,6 +104,7 @@ def read_config(settings: Mapping[str, Any], source: str, *, normalises: bool) -
         raise UserError(f"{source}: a relative position bias without gate (gru_rel_pos=False) is not supported")
     ours = {
         "front_end": {
+            "kind": "conv",
             "layers": read_convolutions(values["conv_feature_layers"], source),
             "norm": NORMS[values["extractor_mode"]],
             "bias": values["conv_bias"],
@@ -137,7 +138,9 @@ def read_convolutions(expression: object, source: str) -> list[tuple[int, int, i
         UserError: it is anything else.
     """
     try:
-        layers = _evaluate(ast.parse(expression, mode="eval").body) if isinstance(expression, str) else expression
+        layers: Any = expression
+        if isinstance(expression, str):
+            layers = _evaluate(ast.parse(expression, mode="eval").body)
         result = [(int(dim), int(kernel), int(stride)) for dim, kernel, stride in layers]
         if 0 < len(result) <= MAX_CONVOLUTIONS:
             return result

@@ -1,8 +1,8 @@
 """Folders of Hugging Face: `config.json`, the weights in one file or several, and how the waveform is prepared.
 
 HuBERT (also DistilHuBERT and multilingual ones), wav2vec 2.0 and XLS-R, WavLM and data2vec-audio, bare or with a head.
-`hidden_states[n]` of that library is our layer n, but for the last of models with `do_stable_layer_norm`, which has the
-final norm applied that is part of no layer here.
+`hidden_states[n]` of that library is our layer n. The last one of models with `do_stable_layer_norm` is what the last
+block gives in transformers 5 (as it is here), but has the final norm applied in transformers 4.
 """
 
 from pathlib import Path
@@ -142,8 +142,9 @@ def read_config(values: dict[str, Any], source: str, *, normalises: bool | None 
     values = DEFAULTS | values
     is_data2vec, is_wavlm = kind == "data2vec-audio", kind == "wavlm"
     convolutions = [values[f"conv_{what}"] for what in ("dim", "kernel", "stride")]
-    if len({len(sizes) for sizes in convolutions}) > 1:
-        raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride differ in length")
+    counts = {len(sizes) if isinstance(sizes, list | tuple) else None for sizes in convolutions}
+    if len(counts) > 1 or None in counts:
+        raise UserError(f"{source}: conv_dim, conv_kernel and conv_stride differ in length or are no lists")
     norm = "layer" if is_data2vec else values["feat_extract_norm"]
     transformer = {
         "dim": values["hidden_size"],
@@ -164,7 +165,12 @@ def read_config(values: dict[str, Any], source: str, *, normalises: bool | None 
         transformer["relative_buckets"] = values.get("num_buckets", 320)
         transformer["relative_distance"] = values.get("max_bucket_distance", 800)
     ours: dict[str, Any] = {
-        "front_end": {"layers": list(zip(*convolutions, strict=True)), "norm": norm, "bias": values["conv_bias"]},
+        "front_end": {
+            "kind": "conv",
+            "layers": list(zip(*convolutions, strict=True)),
+            "norm": norm,
+            "bias": values["conv_bias"],
+        },
         "projection_norm": values.get("feat_proj_layer_norm", True),
         "transformer": transformer,
     }

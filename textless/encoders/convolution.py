@@ -28,7 +28,7 @@ def strided_convolution(
     dim, channels, kernel = weight.shape
     frames = (len(x) - kernel) // stride + 1
     groups, rest = divmod(kernel, stride)
-    taps = weight.permute(2, 1, 0)  # (k, C, D)
+    taps = weight.permute(0, 2, 1)  # (D, k, C)
     result: torch.Tensor | None = None
 
     def add(rows: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
@@ -39,9 +39,9 @@ def strided_convolution(
     for group in range(groups):
         start = group * stride
         rows = x[start : start + frames * stride].view(frames, stride * channels)
-        result = add(rows, taps[start : start + stride].reshape(stride * channels, dim))
+        result = add(rows, taps[:, start : start + stride].reshape(dim, stride * channels).T)
     for tap in range(kernel - rest, kernel):
-        result = add(x[tap::stride][:frames], taps[tap])
+        result = add(x[tap::stride][:frames], taps[:, tap].T)
     assert result is not None
     return result
 
@@ -65,7 +65,10 @@ class ConvolutionalFrontEnd(nn.Module):
         )
         self.norms = nn.ModuleList(nn.LayerNorm(b) for b in (sizes[1:] if norm == "layer" else sizes[1:2]))
         for index in range(len(layers)):
-            nn.init.kaiming_normal_(self._layer(index)[0])
+            weight = self._layer(index)[0]
+            nn.init.kaiming_normal_(weight)
+            # Taps lie together in memory, as the products want them; the shape stays that of a convolution.
+            weight.data = weight.data.mT.contiguous().mT
 
     @property
     def hop(self) -> int:

@@ -73,6 +73,10 @@ class Cpc(nn.Module):
             needed = (needed - 1) * stride + kernel - 2 * padding
         return needed
 
+    def layer_dim(self, layer: int) -> int:
+        """Size of a frame of one layer, which `dim` is of those of the LSTM."""
+        return self.dim if layer else self.config.conv_dim
+
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)` of a layer, frame counts `(B,)`."""
         z, frames = self.convolve(waveforms, lengths)

@@ -18,7 +18,13 @@ def list_encoders() -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for name in spectral.NAMES:
         encoder = spectral.SpectralEncoder(name, spectral.DEFAULT_FRAME_RATE)
-        row = {"name": name, "frame_rate": encoder.frame_rate, "layers": 0, "dim": encoder.dim, "normalises": False}
+        row = {
+            "name": name,
+            "frame_rate": encoder.frame_rate,
+            "layers": 0,
+            "dim": encoder.layer_dim(0),
+            "normalises": False,
+        }
         rows.append(row | {"source": "computed", "cached": True})
     for name, model in published.MODELS.items():
         row = {"name": name, "frame_rate": model.frame_rate, "layers": model.layers, "dim": model.dim}
@@ -36,9 +42,11 @@ def load_any(name: str) -> Foreign:
     path = Path(name)
     if directory.is_encoder(path):
         raise UserError(f"{path} is an encoder directory of textless already: use it as it is, {path}:LAYER")
-    if path.exists() or name not in published.MODELS:
+    if path.exists():
         return load_foreign(path)
-    return published.load(name)
+    if name in published.MODELS:
+        return published.load(name)
+    raise UserError(f"{name!r} is no file, directory or published encoder; `textless encoder list` shows those")
 
 
 def describe_encoder(name: str) -> dict[str, Any]:
@@ -69,7 +77,7 @@ def _describe(encoder: WeightedEncoder, origin: dict[str, Any]) -> dict[str, Any
     return origin | {
         "frame_rate": encoder.frame_rate,
         "layers": encoder.num_layers,
-        "dim": encoder.dim,
+        "dim": encoder.layer_dim(encoder.num_layers),
         "normalises": normalises,
         "min_samples": encoder.min_samples,
         "parameters": sum(parameter.numel() for parameter in encoder.parameters()),

@@ -10,16 +10,18 @@ from typing import Any
 from torch import nn
 
 from textless.encoders.cpc import Cpc, CpcConfig
+from textless.encoders.gmm_posteriors import GmmPosteriors, GmmPosteriorsConfig
 from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from textless.errors import UserError
 from textless.files import read_json
 from textless.training.checkpoint import CONFIG_NAME, load_model, save_model
 
 FORMAT, VERSION = "textless-encoder", 1
-WeightedEncoder = SpeechTransformer | Cpc
+WeightedEncoder = SpeechTransformer | Cpc | GmmPosteriors
 KINDS: dict[str, tuple[type[Any], type[Any]]] = {
     "speech-transformer": (SpeechTransformer, SpeechTransformerConfig),
     "cpc": (Cpc, CpcConfig),
+    "gmm-posteriors": (GmmPosteriors, GmmPosteriorsConfig),
 }
 
 

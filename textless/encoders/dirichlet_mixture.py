@@ -15,7 +15,6 @@ from torch.distributions import Beta, kl_divergence
 from textless.encoders.mixture import Covariance, Fit, Gaussians, Statistics, block_size, collect, start
 
 MEAN_FRAMES = 1.0  # frames that the prior of a mean is worth
-FEWEST_FRAMES = 1.0  # expected; a component that holds less is out of use
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def fit_dirichlet_mixture(
     block = block_size(frames.shape[1], covariance)
     prior = NormalWishart(
         torch.tensor([MEAN_FRAMES], dtype=torch.float64),
-        torch.tensor([block + 1.0], dtype=torch.float64),
+        torch.tensor([block + 1], dtype=torch.float64),
         frames.mean(dim=0, keepdim=True, dtype=torch.float64).cpu(),
         (block + 1) * gaussians.covariances[:1],
     )
@@ -137,7 +136,7 @@ def fit_dirichlet_mixture(
         statistics = collect(expected.mixture(frames.dtype).to(device), frames)
         price = posterior.divergence(prior).sum() + _stick_divergence(sticks, concentration)
         bounds.append((statistics.log_likelihood - float(price)) / len(frames))
-        used = statistics.counts >= FEWEST_FRAMES
+        used = statistics.counts >= prior.degrees  # holds more than its prior is worth
         statistics = _sorted(statistics)
     weights = _log_weights(sticks).exp()[used]
     return Fit(Gaussians(weights / weights.sum(), expected.means[used], expected.covariances[used]), bounds)
@@ -151,7 +150,7 @@ def _sorted(statistics: Statistics) -> Statistics:
 def _sticks(counts: torch.Tensor, concentration: float) -> Beta:
     """Posterior of the first K − 1 stick-breaking shares; the last one takes what is left."""
     longer = counts.flip(0).cumsum(0).flip(0) - counts  # frames of all later components
-    return Beta(1 + counts[:-1], concentration + longer[:-1])
+    return Beta(1 + counts[:-1], concentration + longer[:-1], validate_args=False)  # which minds that K − 1 may be 0
 
 
 def _log_weights(sticks: Beta) -> torch.Tensor:
@@ -166,5 +165,6 @@ def _total(sticks: Beta) -> torch.Tensor:
 
 
 def _stick_divergence(sticks: Beta, concentration: float) -> float:
-    prior = Beta(torch.ones_like(sticks.concentration1), torch.full_like(sticks.concentration1, concentration))
+    one = torch.ones_like(sticks.concentration1)
+    prior = Beta(one, concentration * one, validate_args=False)
     return float(kl_divergence(sticks, prior).sum())

@@ -36,9 +36,8 @@ class Encoder(Protocol):
         """Frames a second."""
         ...
 
-    @property
-    def dim(self) -> int:
-        """Size of a frame."""
+    def layer_dim(self, layer: int) -> int:
+        """Size of a frame of a layer."""
         ...
 
     @property
@@ -71,13 +70,6 @@ class SpeakerAdaptive(Protocol):
     def speaker_state(self, waveforms: Sequence[torch.Tensor]) -> torch.Tensor:
         """State `(P,)` of one speaker, estimated from recordings `(S_i,)` of theirs."""
         ...
-
-
-@runtime_checkable
-class Windowed(Protocol):
-    """An encoder whose attention can be limited to windows of so many frames (None: the whole recording)."""
-
-    attention_window: int | None
 
 
 @dataclass(frozen=True)
@@ -114,14 +106,12 @@ class EncoderSpec:
 class LayerEncoder:
     """One layer of an encoder, ready to use: what a specification stands for."""
 
-    def __init__(
-        self, spec: str, encoder: Encoder, layer: int, device: torch.device, chunk: float | None = None
-    ) -> None:
+    def __init__(self, spec: str, encoder: Encoder, layer: int, device: torch.device, settings: str = "") -> None:
         self.spec = spec
         self.encoder = encoder
         self.layer = layer
         self.device = device
-        self.sha256 = encoder.sha256() if chunk is None else sha256(f"{encoder.sha256()} chunk {chunk!r}".encode())
+        self.sha256 = sha256(f"{encoder.sha256()} {settings}".encode()) if settings else encoder.sha256()
 
     @property
     def frame_rate(self) -> float:
@@ -131,7 +121,7 @@ class LayerEncoder:
     @property
     def dim(self) -> int:
         """Size of a frame."""
-        return self.encoder.dim
+        return self.encoder.layer_dim(self.layer)
 
     @property
     def min_samples(self) -> int:
@@ -196,22 +186,37 @@ def load_encoder(spec: str, device: torch.device | None = None, precision: Preci
             raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a chunk")
         rate = parsed.frame_rate or spectral.DEFAULT_FRAME_RATE
         return LayerEncoder(spec, spectral.SpectralEncoder(parsed.name, rate).to(device), 0, device)
-    if parsed.frame_rate is not None:
-        raise UserError(f"{spec!r}: only {', '.join(spectral.NAMES)} come at any @FRAME_RATE")
     encoder = _load_model(parsed.name)
+    settings = _set(encoder, parsed, spec)
     layer = encoder.num_layers if parsed.layer is None and encoder.num_layers <= 1 else parsed.layer
     if layer is None or layer > encoder.num_layers:
         found = "names no layer" if layer is None else f"asks for layer {layer}"
         raise UserError(f"{spec!r} {found}: {parsed.name} has layers 0 to {encoder.num_layers} ({parsed.name}:LAYER)")
-    loaded = LayerEncoder(spec, encoder, layer, device, parsed.chunk)
-    if parsed.chunk is not None:
-        if not isinstance(encoder, Windowed):
-            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a chunk")
-        encoder.attention_window = max(1, round(parsed.chunk * encoder.frame_rate))
+    loaded = LayerEncoder(spec, encoder, layer, device, settings)
     if isinstance(encoder, SpeechTransformer) and uses_bf16(device, precision):
         encoder.use_bfloat16()
     encoder.to(device)
     return loaded
+
+
+def _set(encoder: WeightedEncoder, parsed: EncoderSpec, spec: str) -> str:
+    """Give an encoder the chunk and the frame rate that are asked for; what that adds to its identity."""
+    settings = []
+    if parsed.chunk is not None:
+        if not isinstance(encoder, SpeechTransformer):
+            raise UserError(f"{spec!r}: {parsed.name} has no attention to limit to a chunk")
+        encoder.attention_window = max(1, round(parsed.chunk * encoder.frame_rate))
+        settings.append(f"chunk {parsed.chunk!r}")
+    if parsed.frame_rate not in (None, encoder.frame_rate):
+        passes, rest = divmod(parsed.frame_rate, encoder.frame_rate)
+        if rest or not isinstance(encoder, SpeechTransformer):
+            raise UserError(
+                f"{spec!r}: {parsed.name} comes at {encoder.frame_rate:g} Hz"
+                + (" and its multiples" if isinstance(encoder, SpeechTransformer) else " only")
+            )
+        encoder.passes = int(passes)
+        settings.append(f"passes {encoder.passes}")
+    return ", ".join(settings)
 
 
 def _load_model(name: str) -> WeightedEncoder:

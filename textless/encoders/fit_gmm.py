@@ -16,14 +16,14 @@ from pydantic import Field
 from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip
 from textless.config import Config
-from textless.encoders import gmm_posteriors
+from textless.encoders.directory import save_encoder
 from textless.encoders.dirichlet_mixture import fit_dirichlet_mixture
 from textless.encoders.gmm_posteriors import GmmPosteriors, GmmPosteriorsConfig
 from textless.encoders.mixture import Covariance, Fit, fit_mixture
 from textless.encoders.speaker_mfcc import SpeakerMfcc
 from textless.encoders.vtln import candidates, fit_warp_model
 from textless.errors import UserError
-from textless.files import refuse_overwrite
+from textless.files import atomic_directory, refuse_overwrite
 from textless.progress import say, track
 
 WARPED_SPEAKERS = 300  # that teach the warps; each takes 1 MB
@@ -38,7 +38,7 @@ class GmmConfig(Config):
     dirichlet: bool = False  # let a Dirichlet process find the number of components
     concentration: float = Field(1.0, gt=0)  # of the Dirichlet process
     iterations: int = Field(15, ge=1)
-    temperature: float = Field(0.2, gt=0)  # power of the posteriors; below 1 is flatter
+    temperature: float = Field(0.3, gt=0)  # power of the posteriors; below 1 is flatter
     vtln: bool = True
     frame_rate: int = Field(100, ge=1)
     max_hours: float = Field(10.0, gt=0)
@@ -76,8 +76,7 @@ def fit_gmm(
         chosen = list(speakers.values())[:: -(-len(speakers) // WARPED_SPEAKERS)]
         heard = (_heard(_waveforms(manifest, u, mfcc.hop, [])) for u in track(chosen, "warping", len(chosen)))
         warped = [candidates(mfcc.power(waveforms)).half().cpu() for waveforms in heard if waveforms]
-        if not warped:
-            raise UserError("the manifest has no usable recording")
+        _require(warped)
         mfcc.speakers = fit_warp_model(warped, config.seed, device).mixture
     skipped: list[Skipped] = []
     sample = _UniformSample(config.max_frames, config.seed)
@@ -85,12 +84,19 @@ def fit_gmm(
         waveforms = _waveforms(manifest, utterances, mfcc.hop, skipped)
         for features in _features(mfcc, waveforms):
             sample.add(features.cpu())
+    _require(sample.rows)
     frames = sample.frames()
     fit = _fit_mixture(frames, config, device)
     encoder = _assemble(mfcc, fit, config)
     found = {"frames": len(frames), "speakers": len(speakers), "bound": fit.bounds[-1]}
-    gmm_posteriors.save(out, encoder, fitted={"config": config.model_dump(), **found})
+    with atomic_directory(out) as temporary:
+        save_encoder(temporary, encoder, fitted={"config": config.model_dump(), **found})
     return GmmFit(encoder, fit.bounds, len(speakers), len(frames), skipped)
+
+
+def _require(found: Sequence[torch.Tensor]) -> None:
+    if not found:
+        raise UserError("the manifest has no usable recording")
 
 
 def _fit_mixture(frames: torch.Tensor, config: GmmConfig, device: torch.device) -> Fit:

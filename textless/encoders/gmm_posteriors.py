@@ -9,7 +9,6 @@ frames is then the Bhattacharyya coefficient of their posteriors.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from pydantic import Field
@@ -18,14 +17,9 @@ from torch import nn
 from textless.audio.batches import mask
 from textless.audio.io import SAMPLE_RATE
 from textless.config import Config
+from textless.encoders.identity import identity
 from textless.encoders.mixture import Covariance, Mixture
 from textless.encoders.speaker_mfcc import SpeakerMfcc
-from textless.errors import UserError
-from textless.files import atomic_directory, sha256
-from textless.training.checkpoint import CONFIG_NAME, load_model, save_model
-
-KIND = "gmm-posteriors"
-FORMAT, VERSION = "textless-encoder", 1
 
 
 class GmmPosteriorsConfig(Config):
@@ -34,32 +28,34 @@ class GmmPosteriorsConfig(Config):
     components: int = Field(ge=1)  # in use
     covariance: Covariance = "diagonal"
     vtln: bool = True
-    temperature: float = Field(0.2, gt=0)  # power of the posteriors; below 1 is flatter
+    temperature: float = Field(0.3, gt=0)  # power of the posteriors; below 1 is flatter
     frame_rate: int = 100
 
 
 class GmmPosteriors(nn.Module):
-    """Square roots of flattened posteriors: `(B, T, components)`, every frame of unit length.
+    """Layer 0: normalised MFCC, 39 dimensions. Layer 1: square roots of flattened posteriors, frames of unit length.
 
     The features of an utterance depend on its speaker's state, see `speaker_state`.
     """
 
     sample_rate = SAMPLE_RATE
-    num_layers = 0
+    num_layers = 1
 
     def __init__(self, config: GmmPosteriorsConfig) -> None:
         super().__init__()
         self.config = config
         self.frame_rate = float(config.frame_rate)
-        self.dim = config.components
         self.mfcc = SpeakerMfcc(config.frame_rate, vtln=config.vtln)
         self.min_samples = self.mfcc.hop
         self.mixture = Mixture(config.components, self.mfcc.dim, config.covariance)
 
+    def layer_dim(self, layer: int) -> int:
+        """Size of a frame: the components, or, in layer 0, that of the MFCC."""
+        return self.config.components if layer else self.mfcc.dim
+
     def sha256(self) -> str:
         """Identity: the configuration and all weights."""
-        weights = [tensor.cpu().contiguous().numpy().tobytes() for tensor in self.state_dict().values()]
-        return sha256(f"{KIND} 1 {self.config.model_dump_json()}".encode(), *weights)
+        return identity(self.config, self.state_dict())
 
     def speaker_state(self, waveforms: Sequence[torch.Tensor]) -> torch.Tensor:
         """State `(79,)` of one speaker, from recordings `(S_i,)` of theirs; a minute is enough.
@@ -73,37 +69,16 @@ class GmmPosteriors(nn.Module):
         self,
         waveforms: torch.Tensor,
         lengths: torch.Tensor,
-        layer: int = 0,  # noqa: ARG002 - there is one layer
+        layer: int = 1,
         speakers: torch.Tensor | None = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)`, states `(B, 79)` → features `(B, T, K)`, frame counts `(B,)`.
 
-        Without states, each utterance is taken for all that is known of its speaker.
+        Layer 0 is the normalised MFCC `(B, T, 39)` that the mixture was fitted to, layer 1 its posteriors. Without
+        states, each utterance is taken for all that is known of its speaker.
         """
         features, frames = self.mfcc(waveforms, lengths, speakers)
+        if layer == 0:
+            return features, frames
         roots = self.mixture.posteriors(features, self.config.temperature).sqrt()
         return roots * mask(frames, roots.shape[1])[..., None], frames
-
-
-def save(directory: Path, encoder: GmmPosteriors, **origin: object) -> None:
-    """Write an encoder directory; `origin` says how the mixture was fitted."""
-    with atomic_directory(directory) as temporary:
-        config = encoder.config.model_dump(mode="json")
-        save_model(temporary, FORMAT, VERSION, encoder.state_dict(), kind=KIND, config=config, **origin)
-
-
-def load(directory: Path) -> GmmPosteriors:
-    """Read an encoder directory, on the CPU.
-
-    Raises:
-        UserError: it is not one of this kind, or its weights are not those of its configuration.
-    """
-    header, weights = load_model(directory, FORMAT, VERSION)
-    if header.get("kind") != KIND:
-        raise UserError(f"{directory} holds an encoder of kind {header.get('kind')!r}, expected {KIND!r}")
-    encoder = GmmPosteriors(GmmPosteriorsConfig.parse(header.get("config", {}), str(directory / CONFIG_NAME)))
-    try:
-        encoder.load_state_dict(weights)
-    except RuntimeError as error:
-        raise UserError(f"{directory}: weights and configuration disagree: {' '.join(str(error).split())}") from error
-    return encoder.eval()

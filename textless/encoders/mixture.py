@@ -23,6 +23,7 @@ from textless.errors import UserError
 Covariance = Literal["diagonal", "full"]
 FRAMES_PER_BLOCK = 4096
 FLOOR = 0.01  # of a variance, as a share of the variance of all frames
+CONSTANT = 1e-3  # a dimension of less variance is taken to have this much
 SEEDING_FRAMES = 64  # a component
 FEWEST_FRAMES = 1.0  # a component that holds less is not re-estimated
 
@@ -163,11 +164,13 @@ def collect(mixture: Mixture, frames: torch.Tensor) -> Statistics:
     for block in frames.split(FRAMES_PER_BLOCK):
         expanded = expand(block.to(device), mixture.block)
         joint = torch.addmm(mixture.constants, expanded, mixture.coefficients)  # (n, K)
-        likelihood = joint.logsumexp(dim=1, keepdim=True)
-        shares = joint.sub_(likelihood).exp_()
+        highest = joint.amax(dim=1, keepdim=True)
+        shares = joint.sub_(highest).exp_()  # one exponential for both the likelihood and the shares
+        sizes = shares.sum(dim=1, keepdim=True)
+        total += (highest + sizes.log()).sum(dtype=torch.float64)
+        shares /= sizes
         counts += shares.sum(dim=0)
         sums += shares.T @ expanded
-        total += likelihood.sum(dtype=torch.float64)
     return Statistics(counts.cpu(), sums.cpu(), float(total))
 
 
@@ -207,7 +210,7 @@ def fit_mixture(
 
 def refine(gaussians: Gaussians, frames: torch.Tensor, iterations: int, device: torch.device | None = None) -> Fit:
     """So many iterations of EM from `gaussians`, on frames `(N, D)`."""
-    floor = FLOOR * frames.double().var(dim=0, correction=0).clamp_min(torch.finfo(torch.float32).tiny)
+    floor = FLOOR * frames.double().var(dim=0, correction=0).clamp_min(CONSTANT).cpu()
     bounds = []
     for _ in range(iterations):
         statistics = collect(gaussians.mixture(frames.dtype).to(device), frames)

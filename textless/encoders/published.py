@@ -125,7 +125,8 @@ def load(name: str) -> Foreign:
 
 def _compare(name: str, model: Published, encoder: WeightedEncoder) -> None:
     wanted = {"layers": model.layers, "dim": model.dim, "frame_rate": model.frame_rate}
-    found = {"layers": encoder.num_layers, "dim": encoder.dim, "frame_rate": encoder.frame_rate}
+    dim = encoder.layer_dim(encoder.num_layers)
+    found = {"layers": encoder.num_layers, "dim": dim, "frame_rate": encoder.frame_rate}
     if any(value is not None and value != found[what] for what, value in wanted.items()):
         raise UserError(f"{cached_path(name)} has {found}, but {name} has {wanted}: remove it, and it is fetched again")
 

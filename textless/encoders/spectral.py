@@ -49,13 +49,16 @@ class SpectralEncoder(nn.Module):
         self.normalises = name.endswith("-cmvn")
         self.frame_rate = float(frame_rate)
         self.hop = self.min_samples = SAMPLE_RATE // frame_rate
-        self.dim = 3 * CEPSTRA if self.is_mfcc else LOGMEL_BINS
         self.window: torch.Tensor
         self.filters: torch.Tensor
         self.cepstrum: torch.Tensor
         self.register_buffer("window", povey_window())
         self.register_buffer("filters", mel_filters(MFCC_BINS if self.is_mfcc else LOGMEL_BINS))
         self.register_buffer("cepstrum", liftered_cosines())
+
+    def layer_dim(self, layer: int = 0) -> int:  # noqa: ARG002 - there is one layer
+        """Size of a frame."""
+        return 3 * CEPSTRA if self.is_mfcc else LOGMEL_BINS
 
     def sha256(self) -> str:
         """Identity: the settings alone, there are no weights."""

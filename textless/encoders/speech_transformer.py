@@ -4,7 +4,8 @@ HuBERT, wav2vec 2.0 and XLS-R, WavLM, data2vec, DistilHuBERT and 25 Hz mHuBERT a
 models that are pretrained here may read log-mel energies (MelHuBERT) in place of convolutions over the waveform.
 
 Layer 0 is what enters block 1 (positions added, and normalised where the norm stands before the blocks), layer n what
-block n gives. Waveform normalisation is the encoder's own business.
+block n gives. A model pretrained here by predicting units has one layer more: the posteriors of those units. Waveform
+normalisation is the encoder's own business.
 """
 
 from itertools import islice
@@ -19,9 +20,10 @@ from textless.audio.batches import mask
 from textless.audio.io import SAMPLE_RATE
 from textless.config import Config
 from textless.encoders.convolution import ConvolutionalFrontEnd
+from textless.encoders.identity import identity
 from textless.encoders.logmel_front_end import LogMelConfig, LogMelFrontEnd
 from textless.encoders.transformer import Transformer, TransformerConfig
-from textless.files import sha256
+from textless.encoders.unit_head import UnitHead, UnitHeadConfig
 
 WAV2VEC2_LAYERS = ((512, 10, 5), *[(512, 3, 2)] * 4, *[(512, 2, 2)] * 2)
 
@@ -44,6 +46,7 @@ class SpeechTransformerConfig(Config):
     waveform_padding: int = 0  # zeros on either side: 40 in bshall's HuBERT
     projection_norm: bool = True  # a layer norm before the projection
     transformer: TransformerConfig = TransformerConfig()
+    heads: tuple[UnitHeadConfig, ...] = ()  # of the units that the model was taught to predict
 
 
 class SpeechTransformer(nn.Module):
@@ -55,7 +58,8 @@ class SpeechTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.dim = config.transformer.dim
-        self.num_layers = config.transformer.layers
+        self.blocks = config.transformer.layers
+        self.num_layers = self.blocks + bool(config.heads)
         front = config.front_end
         self.front_end: ConvolutionalFrontEnd | LogMelFrontEnd
         if isinstance(front, LogMelConfig):
@@ -66,20 +70,44 @@ class SpeechTransformer(nn.Module):
         self.projection_norm = nn.LayerNorm(front_dim) if config.projection_norm else None
         self.projection = nn.Linear(front_dim, self.dim)
         self.transformer = Transformer(config.transformer)
+        self.heads = nn.ModuleList(UnitHead(self.dim, head) for head in config.heads)
         self.attention_window: int | None = None  # frames; None: attention sees the whole recording
+        self.passes = 1  # over a recording, each shifted by a share of a frame, for a higher frame rate
 
     @property
     def frame_rate(self) -> float:
         """Frames a second."""
-        return SAMPLE_RATE / self.front_end.hop
+        return SAMPLE_RATE / self.front_end.hop * self.passes
 
     @property
     def min_samples(self) -> int:
         """Samples below which there is no frame."""
-        return max(1, self.front_end.receptive_field - 2 * self.config.waveform_padding)
+        shortest = self.front_end.receptive_field - 2 * self.config.waveform_padding
+        return max(1, shortest + max(map(abs, self._delays())))
+
+    def layer_dim(self, layer: int) -> int:
+        """Size of a frame of a layer."""
+        return self.dim if layer <= self.blocks else sum(head.k for head in self.config.heads)
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)` of a layer, frame counts `(B,)`.
+
+        With several `passes`, the frames of each lie between those of the others, all evenly spaced.
+        """
+        shifted = [self._pass(*_delay(waveforms, lengths, samples), layer) for samples in self._delays()]
+        frames = torch.stack([counts for _, counts in shifted]).min(dim=0).values
+        n_frames = int(frames.max())
+        return torch.stack([features[:, :n_frames] for features, _ in shifted], dim=2).flatten(
+            1, 2
+        ), frames * self.passes
+
+    def _delays(self) -> list[int]:
+        """Samples by which each pass is delayed, so that the frames of all interleave evenly."""
+        hop = self.front_end.hop
+        return [round(hop * (0.5 - (number + 0.5) / self.passes)) for number in range(self.passes)]
+
+    def _pass(self, waveforms: torch.Tensor, lengths: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """One pass over the recordings.
 
         With an `attention_window`, longer recordings are cut after positions were added: every window overlaps its
         neighbours by a fifth, and gives the frames that lie nearer to its middle than to that of any other.
@@ -94,11 +122,23 @@ class SpeechTransformer(nn.Module):
         ), frames
 
     def _layer(self, x: torch.Tensor, frames: torch.Tensor, layer: int) -> torch.Tensor:
+        if layer > self.blocks:
+            *_, x = self.transformer.layers(x, frames)
+            return self.posteriors(x)
         return next(islice(self.transformer.layers(x, frames), layer, None))
+
+    def posteriors(self, x: torch.Tensor) -> torch.Tensor:
+        """Output of the last block `(B, T, D)` → square roots of posteriors `(B, T, ΣK)`, each head's of equal weight.
+
+        The cosine of two frames is then the mean of their Bhattacharyya coefficients.
+        """
+        x = self.transformer.final_norm(x)
+        heads = [head for head in self.heads if isinstance(head, UnitHead)]
+        return torch.cat([head.root_posteriors(x) for head in heads], dim=-1) / len(heads) ** 0.5
 
     def _windowed(self, x: torch.Tensor, n_frames: int, window: int, layer: int) -> torch.Tensor:
         """Frames `(T, D)` of one utterance, `n_frames` valid → a layer `(T, D)`, attention limited to windows."""
-        result = torch.zeros_like(x)
+        result = x.new_zeros(len(x), self.layer_dim(layer))
         overlap = window // 5
         begin = 0  # of the frames that are still to be had
         for start in range(0, n_frames, window - overlap):
@@ -112,7 +152,7 @@ class SpeechTransformer(nn.Module):
         return result
 
     def all_layers(self, waveforms: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
-        """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)` of layers 0..num_layers, frame counts `(B,)`."""
+        """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)` of layer 0 and all blocks, frame counts `(B,)`."""
         x, frames = self.embed(waveforms, lengths)
         return list(self.transformer.layers(self.transformer.enter(x, frames), frames)), frames
 
@@ -145,11 +185,12 @@ class SpeechTransformer(nn.Module):
 
     def sha256(self) -> str:
         """Identity of configuration and weights."""
-        weights = (
-            f"{name} {tuple(tensor.shape)}".encode() + tensor.detach().float().cpu().contiguous().numpy().tobytes()
-            for name, tensor in sorted(self.state_dict().items())
-        )
-        return sha256(self.config.model_dump_json().encode(), *weights)
+        return identity(self.config, self.state_dict())
+
+
+def _delay(waveforms: torch.Tensor, lengths: torch.Tensor, samples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waveforms `(B, S)` with zeros before them, or, for a negative number, without so many of their first samples."""
+    return F.pad(waveforms, (samples, 0)) if samples > 0 else waveforms[:, -samples:], lengths + samples
 
 
 def normalise_waveforms(waveforms: torch.Tensor, lengths: torch.Tensor, epsilon: float) -> torch.Tensor:

@@ -30,7 +30,7 @@ WARPS = tuple(round(0.84 + 0.02 * step, 2) for step in range(19))  # 0.84 ... 1.
 UNWARPED = WARPS.index(1.0)
 DIM = 2 * CEPSTRA  # cepstra and their first differences
 COMPONENTS = 64
-ROUNDS, FIRST_ITERATIONS, NEXT_ITERATIONS = 4, 15, 3
+ROUNDS, FIRST_ITERATIONS, NEXT_ITERATIONS = 8, 15, 3
 FRAMES_PER_SPEAKER = 1000  # scored, evenly spaced
 VARIANCE_FLOOR = 1e-5  # as in `spectral.normalise`
 

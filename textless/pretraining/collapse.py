@@ -1,13 +1,16 @@
 """Has training found the way out in which everything is the same?
 
-The contrastive and the regression objectives can be satisfied, or given up, by codes or targets that do not depend on
-the sound. The loss does not show it; these numbers, which the objectives log, do:
+An objective can be satisfied, or given up, by codes, targets or features that do not depend on the sound. The loss
+does not show it; these numbers, which the objectives log, do:
 
 code_perplexity       entries in use, of each codebook. 1 is one code for everything. Healthy runs use dozens; below
                       1.5 a single entry of it has 86 % of the frames or more.
 target_deviation      of the teacher's targets over frames. Each block is normalised to deviation 1, and the mean of K
                       blocks has 1/√K if they have nothing in common: 0.35 for the paper's 8. fairseq stops at 0.1.
 prediction_deviation  of what the student predicts: a student that answers the mean has 0. fairseq stops at 0.01.
+feature_deviation     of CPC's convolutional frames. Each frame has its channels normalised, then rectified, so that
+                      frames with nothing in common have 0.58. Small models that learn nothing fall from there under
+                      0.1, and most of them stay.
 
 One bad log is no proof, as batches differ and the first updates are rough: only a number that stays low counts.
 """
@@ -44,6 +47,11 @@ FLOORS = {
         0.01,
         "the student predicts the same everywhere",
         "lower optimizer.lr, lengthen its warm-up, or raise objective.momentum",
+    ),
+    "feature_deviation": Floor(
+        0.1,
+        "the convolutions give the same for every sound",
+        "lower optimizer.lr (the paper has 2e-4) or lengthen its warm-up",
     ),
 }
 

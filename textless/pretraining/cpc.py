@@ -84,13 +84,15 @@ class CpcObjective(nn.Module):
             scores.flatten(0, 1), exists.new_zeros(exists.numel(), dtype=torch.long), reduction="none"
         ).unflatten(0, exists.shape)
         loss = nats[exists].sum()
-        right = (scores.detach().argmax(dim=-1) == 0) & exists
+        right = (scores[..., 0] > scores[..., 1:].amax(dim=-1)) & exists  # a tie is no knowledge
         count = exists.sum()
         last = self.config.steps - 1
+        deviation = z.detach()[valid].float().std(dim=0, correction=0).mean()
         metrics = {
             "accuracy": (right.sum(), count),
             "accuracy_1": (right[:, 0].sum(), exists[:, 0].sum()),
             f"accuracy_{last + 1}": (right[:, last].sum(), exists[:, last].sum()),
+            "feature_deviation": (deviation, torch.ones_like(deviation)),
         }
         return Outcome(loss, count, metrics)
 

@@ -77,8 +77,8 @@ class Teacher(nn.Module):
         """Θ ← τ Θ + (1 − τ) θ (eq. 1); positions, which the paper shares, and buffers become the student's."""
         for (name, mean), current in zip(self.transformer.named_parameters(), student.parameters(), strict=True):
             mean.lerp_(current, 1.0 if name.startswith("position.") else 1 - momentum)
-        for kept, current in zip(self.transformer.buffers(), student.buffers(), strict=True):
-            kept.copy_(current)
+        for kept, buffer in zip(self.transformer.buffers(), student.buffers(), strict=True):
+            kept.copy_(buffer)
 
 
 class Data2VecObjective(nn.Module):

@@ -1,9 +1,8 @@
 """HuBERT: predict the units of hidden frames (Hsu et al. 2021).
 
-The logit of unit c at frame t is cos(A o_t, e_c) / τ: the frame projected, the unit embedded (eq. 3). The loss is the
-cross-entropy over hidden frames, and over a share of the others (the paper's α), for every set of targets. Targets of a
-higher rate than the encoder's, such as units of MFCC at 100 Hz, are all predicted: a frame has a projection for each
-label that falls into it.
+The loss is the cross-entropy over hidden frames, and over a share of the others (the paper's α), for every set of
+targets; see `textless.encoders.unit_head` for the logits. Targets of a higher rate than the encoder's, such as units of
+MFCC at 100 Hz, are all predicted.
 """
 
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from torch import nn
 from textless.config import Config
 from textless.encoders.logmel_front_end import LogMelFrontEnd
 from textless.encoders.speech_transformer import SpeechTransformer
+from textless.encoders.unit_head import UnitHead, UnitHeadConfig
 from textless.errors import UserError
 from textless.pretraining.augmentation import Augmentation, AugmentationConfig
 from textless.pretraining.data import NO_LABEL, Targets
@@ -37,33 +37,32 @@ class HubertConfig(Config):
     augmentation: AugmentationConfig = AugmentationConfig()  # log-mel input only
 
 
-class UnitHead(nn.Module):
-    """Logits of one set of targets."""
+def heads_for(config: HubertConfig, targets: Sequence[Targets], frame_rate: float) -> tuple[UnitHeadConfig, ...]:
+    """The heads that an encoder of so many frames a second needs, one for every set of targets.
 
-    def __init__(self, dim: int, config: HubertConfig, k: int, per_frame: int) -> None:
-        super().__init__()
-        self.k, self.per_frame, self.temperature = k, per_frame, config.temperature
-        self.projection = nn.Linear(dim, per_frame * config.projection)
-        self.units = nn.Parameter(torch.rand(k, config.projection) * 2 - 1)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """Features `(N, D)` → logits `(N, labels per frame, K)`."""
-        projected = self.projection(features).unflatten(-1, (self.per_frame, -1))
-        return F.normalize(projected.float(), dim=-1) @ F.normalize(self.units, dim=-1).T / self.temperature
+    Raises:
+        UserError: there is no target, or labels do not fall evenly into frames.
+    """
+    if not targets:
+        raise UserError("HuBERT predicts units: give data.targets, units files of the training manifest")
+    return tuple(
+        UnitHeadConfig(
+            k=target.k,
+            per_frame=_labels_per_frame(target, frame_rate),
+            projection=config.projection,
+            temperature=config.temperature,
+        )
+        for target in targets
+    )
 
 
 class HubertObjective(nn.Module):
-    """An encoder, a mask embedding and a head for every set of targets."""
+    """An encoder with a head for every set of targets, and a mask embedding."""
 
-    def __init__(self, encoder: SpeechTransformer, config: HubertConfig, targets: Sequence[Targets]) -> None:
+    def __init__(self, encoder: SpeechTransformer, config: HubertConfig) -> None:
         super().__init__()
-        if not targets:
-            raise UserError("HuBERT predicts units: give data.targets, units files of the training manifest")
         self.encoder, self.config = encoder, config
         self.mask_embedding = nn.Parameter(torch.rand(encoder.dim))
-        self.heads = nn.ModuleList(
-            UnitHead(encoder.dim, config, target.k, _labels_per_frame(target, encoder.frame_rate)) for target in targets
-        )
         front_end = encoder.front_end
         self.augmentation = (
             Augmentation(config.augmentation, front_end) if isinstance(front_end, LogMelFrontEnd) else None
@@ -87,15 +86,19 @@ class HubertObjective(nn.Module):
         predicted = valid & (hidden | shown)
         at_hidden, chosen = hidden[predicted], x[predicted]  # (N,), (N, D)
         loss, count, metrics = x.new_zeros(()), x.new_zeros(()), {}
-        for index, (head, labels) in enumerate(zip(self.heads, batch.labels, strict=True)):
+        one = x.new_ones(())
+        metrics["prediction_deviation"] = chosen.detach().float().std(dim=0).mean(), one
+        for index, (head, labels) in enumerate(zip(self.encoder.heads, batch.labels, strict=True)):
             assert isinstance(head, UnitHead)
-            wanted = _by_frame(labels, head.per_frame, x.shape[1])[predicted]  # (N, per_frame)
+            wanted = _by_frame(labels, head.config.per_frame, x.shape[1])[predicted]  # (N, per_frame)
             logits = head(chosen)
             nats = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), ignore_index=NO_LABEL, reduction="sum")
             known = wanted != NO_LABEL
             loss, count = loss + nats, count + known.sum()
             right = (logits.detach().argmax(-1) == wanted) & known
             name = "" if index == 0 else f"_{index + 1}"
+            usage = logits.detach().softmax(dim=-1).mean(dim=(0, 1))
+            metrics[f"code_perplexity{name}"] = torch.special.entr(usage).sum().exp(), one
             metrics[f"nats{name}"] = nats.detach(), known.sum()
             metrics[f"masked_accuracy{name}"] = right[at_hidden].sum(), known[at_hidden].sum()
             if self.config.unmasked_share:
@@ -103,7 +106,7 @@ class HubertObjective(nn.Module):
         if self.augmentation is None and self.config.feature_penalty:
             penalty = features[valid].float().square().mean()
             loss = loss + self.config.feature_penalty * penalty * count
-            metrics["feature_penalty"] = penalty.detach(), penalty.new_ones(())
+            metrics["feature_penalty"] = penalty.detach(), one
         return Outcome(loss, count, metrics)
 
     def _front(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,19 +3,26 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 
+from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import read_manifest
 from textless.distributed import World, average_gradients, process_group, select_device, total
+from textless.encoders.cpc import Cpc
 from textless.encoders.directory import load_encoder_directory, save_encoder
 from textless.encoders.logmel_front_end import LogMelFrontEnd
 from textless.encoders.speech_transformer import SpeechTransformer
 from textless.errors import UserError
+from textless.pretraining.collapse import CollapseWatch
 from textless.pretraining.config import PretrainConfig
+from textless.pretraining.cpc import CpcObjective, CpcObjectiveConfig
 from textless.pretraining.data import Crops, Targets
-from textless.pretraining.hubert import HubertObjective
+from textless.pretraining.data2vec import Data2VecConfig, Data2VecObjective
+from textless.pretraining.hubert import HubertConfig, HubertObjective, heads_for
 from textless.pretraining.objective import Batch, Outcome
+from textless.pretraining.wav2vec2 import Wav2Vec2Config, Wav2Vec2Objective
 from textless.progress import say
 from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
@@ -23,6 +30,7 @@ from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
 
 STATISTICS_BATCHES = 8  # from which mean and variance of log-mel energies are taken
+E = TypeVar("E", SpeechTransformer, Cpc)
 Evaluate = Callable[[Path], dict[str, float]]  # encoder directory → what to log
 
 
@@ -63,13 +71,13 @@ def _pretrain(
     evaluate: Evaluate | None,
 ) -> None:
     torch.manual_seed(config.seed)
-    encoder = _new_encoder(config)
-    grid = _grid(encoder, targets)
-    data = Crops(read_manifest(config.data.manifest), targets, config.data, grid, config.seed)
-    if isinstance(encoder.front_end, LogMelFrontEnd) and config.start is None:
+    objective = new_objective(config, targets)
+    encoder = objective.encoder
+    data = Crops(read_manifest(config.data.manifest), targets, config.data, _grid(encoder, targets), config.seed)
+    if isinstance(encoder, SpeechTransformer) and isinstance(encoder.front_end, LogMelFrontEnd) and not config.start:
         batches = (data.batch(step, World()) for step in range(min(STATISTICS_BATCHES, data.n_batches)))
         encoder.front_end.fit((batch.waveforms, batch.lengths) for batch in batches)
-    objective = HubertObjective(encoder, config.objective, targets).to(device).train()
+    objective.to(device).train()
     trained = [parameter for parameter in objective.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(
         [
@@ -80,7 +88,8 @@ def _pretrain(
         betas=config.optimizer.betas,
         fused=True,
     )
-    parts: dict[str, Stateful] = {"objective": objective, "optimizer": optimizer}
+    watch = CollapseWatch()
+    parts: dict[str, Stateful] = {"objective": objective, "optimizer": optimizer, "watch": watch}
     step = run.resume(parts)
     if step >= config.steps:
         say(f"{run.directory} is finished ({step} steps); --force trains it again")
@@ -107,7 +116,9 @@ def _pretrain(
 
         log.add(outcome, batch, norm)
         if run.due(step, config.log_every) or step == config.steps:
-            run.log(step, **log.take(step), lr=optimizer.param_groups[0]["lr"])
+            metrics = log.take(step)
+            run.log(step, **metrics, lr=optimizer.param_groups[0]["lr"])
+            watch.check(step, metrics)
         if run.due(step, config.save_every) and step < config.steps:
             run.save(step, parts)
         if evaluate is not None and run.due(step, config.evaluate_every) and run.is_main:
@@ -137,7 +148,7 @@ class Log:
             sums[0] += value.detach().double().cpu()
             sums[1] += count.detach().double().cpu()
         self._norms.append(norm.detach())
-        self._seconds += float(batch.lengths.sum()) / 16_000
+        self._seconds += float(batch.lengths.sum()) / SAMPLE_RATE
 
     def take(self, step: int) -> dict[str, float]:
         """Means over all processes since the last call; a loss that is not finite is not trained any further."""
@@ -150,18 +161,41 @@ class Log:
         return means
 
 
-def _new_encoder(config: PretrainConfig) -> SpeechTransformer:
-    if config.start is None:
-        return SpeechTransformer(config.encoder)
-    encoder = load_encoder_directory(config.start)
-    if not isinstance(encoder, SpeechTransformer) or encoder.config != config.encoder:
-        raise UserError(f"{config.start} is not an encoder of this configuration; training cannot start from it")
-    return encoder.requires_grad_()
+ObjectiveModule = HubertObjective | Wav2Vec2Objective | CpcObjective | Data2VecObjective
 
 
-def _grid(encoder: SpeechTransformer, targets: Sequence[Targets]) -> int:
-    hops = [round(16_000 / target.frame_rate) for target in targets]
-    return math.lcm(encoder.front_end.hop, *hops)
+def new_objective(config: PretrainConfig, targets: Sequence[Targets]) -> ObjectiveModule:
+    """The objective of a configuration with a new encoder, or with the weights of `config.start`."""
+    match config.objective:
+        case HubertConfig():
+            heads = heads_for(config.objective, targets, SpeechTransformer(config.encoder).frame_rate)
+            encoder = SpeechTransformer(config.encoder.model_copy(update={"heads": heads}))
+            return HubertObjective(_started(encoder, config.start), config.objective)
+        case Wav2Vec2Config():
+            return Wav2Vec2Objective(_started(SpeechTransformer(config.encoder), config.start), config.objective)
+        case Data2VecConfig():
+            return Data2VecObjective(_started(SpeechTransformer(config.encoder), config.start), config.objective)
+        case CpcObjectiveConfig():
+            return CpcObjective(_started(Cpc(config.cpc), config.start), config.objective)
+
+
+def _started(encoder: E, start: Path | None) -> E:
+    """The encoder with the weights of another; its heads stay new, since they name other units."""
+    if start is None:
+        return encoder
+    weights = {
+        name: w for name, w in load_encoder_directory(start).state_dict().items() if not name.startswith("heads.")
+    }
+    expected = {name: w.shape for name, w in encoder.state_dict().items() if not name.startswith("heads.")}
+    if expected != {name: w.shape for name, w in weights.items()}:
+        raise UserError(f"{start} is an encoder of another shape; training cannot start from it")
+    encoder.load_state_dict(weights, strict=False)
+    return encoder
+
+
+def _grid(encoder: SpeechTransformer | Cpc, targets: Sequence[Targets]) -> int:
+    """Samples that crops may start at multiples of: whole frames of the encoder and of all labels."""
+    return math.lcm(*(round(SAMPLE_RATE / rate) for rate in (encoder.frame_rate, *(t.frame_rate for t in targets))))
 
 
 def _move(batch: Batch, device: torch.device) -> Batch:

@@ -1,6 +1,6 @@
 """The directory of one training run: where it continues, what it saves, what it logs, how it stops.
 
-    with Run(directory, config, force=force) as run:
+    with Run(directory, config, force=force) as run:  # a configuration with `tensorboard = true` gets event files too
         step = run.resume(parts)
         while step < config.steps and not run.stopping():
             ...
@@ -28,6 +28,7 @@ from textless.config import Config
 from textless.errors import UserError
 from textless.files import remove
 from textless.progress import say
+from textless.training.board import Board
 from textless.training.checkpoint import CONFIG_NAME, RESUME_NAME, WEIGHTS_NAME, Stateful, load_resume, save_resume
 
 METRICS_NAME = "metrics.jsonl"
@@ -41,6 +42,7 @@ class Run:
         self.config = config.model_dump(mode="json")
         self.world = distributed.world()
         self._asked_to_stop = False
+        self._board: Board | None = None
         self._started = time.monotonic()
         if self.is_main:
             self._claim(force=force)
@@ -73,6 +75,8 @@ class Run:
     ) -> None:
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
+        if self._board is not None:
+            self._board.close()
 
     def _ask_to_stop(self, number: int, _frame: FrameType | None) -> None:
         if self._asked_to_stop and number == signal.SIGINT:
@@ -99,6 +103,8 @@ class Run:
             path = self.directory / METRICS_NAME
             kept = [line for line in path.read_text().splitlines() if _step_of(line) <= step]
             path.write_text("".join(f"{line}\n" for line in kept))
+            if self.config.get("tensorboard"):
+                self._board = Board(self.directory, step)
             if step:
                 say(f"continuing {self.directory} from step {step}")
         distributed.barrier()
@@ -116,6 +122,8 @@ class Run:
             row: dict[str, Any] = {"step": step, **metrics, "seconds": round(time.monotonic() - self._started, 2)}
             with (self.directory / METRICS_NAME).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
+            if self._board is not None:
+                self._board.add(step, metrics)
             say(
                 "  ".join(
                     f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
