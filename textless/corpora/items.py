@@ -67,7 +67,8 @@ def read_items(path: Path) -> list[Item]:
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text file in UTF-8: {error}") from error
     columns = _read_header(path, lines[0])
-    items = [_read_line(f"{path}:{number}", columns, line) for number, line in enumerate(lines[1:], 2) if line.strip()]
+    layout = _Layout.of(columns)
+    items = [layout.read(f"{path}:{number}", line) for number, line in enumerate(lines[1:], 2) if line.strip()]
     if not items:
         raise UserError(f"{path} names no items")
     return items
@@ -78,33 +79,49 @@ def _read_header(path: Path, line: str) -> list[str]:
     missing = [name for name in ("file", "onset", "offset") if name not in columns]
     if missing:
         raise UserError(f"{path}:1 lacks the column {missing[0]}; it should be a header such as `{HEADER}`")
-    fields = Counter(FIELDS.get(name, name) for name in columns)
-    twice = [name for name, n in fields.items() if n > 1]
+    known = _known(columns)
+    twice = [name for name, n in Counter(known.get(name, name) for name in columns).items() if n > 1]
     if twice:
         raise UserError(f"{path}:1 names the {twice[0]} twice: {line.strip()}")
     return columns
 
 
-def _read_line(where: str, columns: list[str], line: str) -> Item:
-    # A file name may hold spaces where it comes first; other columns may not.
-    cells = line.rsplit(maxsplit=len(columns) - 1) if columns[0] == "file" else line.split()
-    if len(cells) != len(columns):
-        raise UserError(f"{where} has {len(cells)} columns, expected {len(columns)}: {' '.join(columns)}")
-    fields: dict[str, str] = {}
-    extra: list[tuple[str, str]] = []
-    for name, cell in zip(columns, cells, strict=True):
-        if name in FIELDS:
-            fields[FIELDS[name]] = cell.strip()
-        else:
-            extra.append((name, cell))
-    item = Item(**fields, extra=tuple(extra))
-    try:
-        onset, offset = float(item.onset), float(item.offset)
-    except ValueError as error:
-        raise UserError(f"{where}: onset and offset should be seconds, found {item.onset} and {item.offset}") from error
-    if not (0 <= onset < offset and math.isfinite(offset)):
-        raise UserError(f"{where}: needs 0 <= onset < offset, found {item.onset} and {item.offset}")
-    return item
+def _known(columns: Sequence[str]) -> dict[str, str]:
+    """Field of every column that is one; a context beside its two phones is a label of its own."""
+    return {c: FIELDS[c] for c in columns if c in FIELDS and not (c == "context" and "prev-phone" in columns)}
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Which columns of a line are which fields of an item."""
+
+    columns: list[str]
+    fields: dict[str, int]
+    extra: list[tuple[str, int]]
+
+    @classmethod
+    def of(cls, columns: list[str]) -> "_Layout":
+        places, known = list(enumerate(columns)), _known(columns)
+        fields = {known[name]: place for place, name in places if name in known}
+        return cls(columns, fields, [(name, place) for place, name in places if name not in known])
+
+    def read(self, where: str, line: str) -> Item:
+        # A file name may hold spaces where it comes first; other columns may not.
+        n = len(self.columns)
+        cells = line.strip().rsplit(maxsplit=n - 1) if self.columns[0] == "file" else line.split()
+        if len(cells) != n:
+            raise UserError(f"{where} has {len(cells)} columns, expected {n}: {' '.join(self.columns)}")
+        fields = {field: cells[place] for field, place in self.fields.items()}
+        item = Item(**fields, extra=tuple([(name, cells[place]) for name, place in self.extra]))
+        try:
+            onset, offset = float(item.onset), float(item.offset)
+        except ValueError as error:
+            raise UserError(
+                f"{where}: onset and offset should be seconds, found {item.onset}, {item.offset}"
+            ) from error
+        if not 0 <= onset < offset < math.inf:
+            raise UserError(f"{where}: needs 0 <= onset < offset, found {item.onset} and {item.offset}")
+        return item
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import Manifest, Utterance, write_manifest
 from textless.corpora.alignment import SILENCE, Alignment, write_alignment
 from textless.corpora.grammatical_pairs import GrammaticalPair
@@ -30,6 +31,11 @@ class Recordings:
     utterances: list[Utterance] = field(default_factory=list)
     phones: Alignment = field(default_factory=dict)
     words: Alignment = field(default_factory=dict)
+
+    @property
+    def hours(self) -> float:
+        """Duration of all recordings."""
+        return sum(u.n_samples for u in self.utterances) / SAMPLE_RATE / 3600
 
     def add(self, name: str, job: Job, result: Rendered, text: str) -> None:
         """Add a recording."""

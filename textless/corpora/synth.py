@@ -14,27 +14,25 @@
 - With sentences from a file there are only the three splits: which words and sentences are right, the grammar knows.
 """
 
-import csv
 import itertools
 import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from textless.audio.io import SAMPLE_RATE
-from textless.audio.manifest import Manifest, Utterance, write_manifest
 from textless.config import Config
-from textless.corpora.alignment import SILENCE, Alignment, write_alignment
+from textless.corpora.alignment import SILENCE
 from textless.corpora.grammar import Grammar
 from textless.corpora.grammatical_pairs import GrammaticalPair, grammatical_pairs, sentences_of
 from textless.corpora.items import items_from_alignment, write_items
 from textless.corpora.lexicon import english
 from textless.corpora.nonwords import Phones, WordPair, word_pairs
+from textless.corpora.pair_recordings import Recordings, record_sentences, record_words
 from textless.corpora.phone_events import WORD
-from textless.corpora.rendering import Job, Rendered, Renderer, renderer
+from textless.corpora.rendering import Job, Renderer, renderer
 from textless.corpora.synthesizer import Voice, pronounce, require_language, synthesize, variants
 from textless.errors import UserError
 from textless.files import atomic_directory, atomic_write, refuse_overwrite, require, sha256, write_json
@@ -48,8 +46,6 @@ FEWEST_SENTENCES = 20
 LONGEST_SENTENCE = 400  # characters
 FEWEST_SPEAKERS = 2
 WORD_VOICES, SENTENCE_VOICES = 4, 2  # readers of each pair, if there are as many; words are short
-GOLD_WORDS = ("filename", "id", "voice", "frequency", "word", "phones", "length", "correct")
-GOLD_SENTENCES = ("filename", "id", "voice", "type", "subtype", "transcription", "correct")
 
 
 class SynthesisConfig(Config):
@@ -71,20 +67,6 @@ class SynthesisConfig(Config):
     def sentence_pairs(self) -> int:
         """Number of sentence pairs; sentences are long, so there are half as many."""
         return max(1, self.word_pairs // 2)
-
-
-@dataclass(frozen=True)
-class Split:
-    """What was recorded: utterances, their sentences, phones and words."""
-
-    utterances: list[Utterance]
-    phones: Alignment
-    words: Alignment
-
-    @property
-    def hours(self) -> float:
-        """Duration of all recordings."""
-        return sum(u.n_samples for u in self.utterances) / SAMPLE_RATE / 3600
 
 
 def synthesize_corpus(
@@ -123,8 +105,11 @@ def synthesize_corpus(
         }
         _write_test_items(root / "test", splits["test"])
         if config.text is None:
-            splits["swuggy"] = _record_words(root / "swuggy", splits["train"], config, train_voices, pool)
-            splits["sblimp"] = _record_sentences(root / "sblimp", pairs, config, train_voices, pool)
+            words = _word_pairs(splits["train"], config)
+            seeds = {name: (config.seed, SPLITS.index(name)) for name in ("swuggy", "sblimp")}
+            readers = train_voices[:WORD_VOICES], train_voices[:SENTENCE_VOICES]
+            splits["swuggy"] = record_words(root / "swuggy", words, readers[0], seeds["swuggy"], pool)
+            splits["sblimp"] = record_sentences(root / "sblimp", pairs, readers[1], seeds["sblimp"], pool)
             _write_lines(root / "unpaired.txt", itertools.islice(texts["unpaired"], _n_unpaired(splits["train"])))
         header = make_header(FORMAT, VERSION, **_identity(config, read), **_summary(splits))
         write_json(root / "corpus.json", header)
@@ -137,7 +122,7 @@ def _identity(config: SynthesisConfig, text: bytes | None) -> dict[str, object]:
     return {"config": values, "text_sha256": sha256(text) if text is not None else None}
 
 
-def _summary(splits: dict[str, Split]) -> dict[str, object]:
+def _summary(splits: dict[str, Recordings]) -> dict[str, object]:
     labels = {
         s.label for name in ("train", "dev", "test") for segments in splits[name].phones.values() for s in segments
     }
@@ -226,7 +211,7 @@ def _cycled(sentences: list[str], rng: random.Random) -> Iterator[str]:
         yield from list(sentences)
 
 
-def _n_unpaired(train: Split) -> int:
+def _n_unpaired(train: Recordings) -> int:
     return max(500, len(train.utterances))
 
 
@@ -245,9 +230,9 @@ def transcription(sentence: str) -> str:
 
 def _record_split(
     root: Path, texts: Iterator[str], voices: Sequence[Voice], seconds: float, seed: int, pool: Renderer
-) -> Split:
+) -> Recordings:
     """Record sentence after sentence, the speakers in turn, until there are so many seconds of speech."""
-    split, recorded, mean = Split([], {}, {}), 0.0, 2.5
+    split, recorded, mean = Recordings(), 0.0, 2.5
     number = itertools.count()
     while recorded < seconds:
         batch = list(itertools.islice(zip(number, texts, strict=False), math.ceil((seconds - recorded) / mean) + 1))
@@ -261,27 +246,14 @@ def _record_split(
             if recorded >= seconds:
                 job.path.unlink()
                 continue
-            _add(split, name, job, result, transcription(text))
+            split.add(name, job, result, transcription(text))
             recorded += result.n_samples / SAMPLE_RATE
         mean = recorded / len(split.utterances)
-    _write_split(root, split)
+    split.write(root)
     return split
 
 
-def _add(split: Split, name: str, job: Job, result: Rendered, text: str) -> None:
-    split.utterances.append(Utterance(name, f"{name}.flac", result.n_samples, job.voice.variant, text))
-    split.phones[name] = result.phones
-    split.words[name] = result.words
-
-
-def _write_split(root: Path, split: Split) -> None:
-    write_manifest(root / "manifest.tsv", Manifest(root, tuple(split.utterances)))
-    write_alignment(root / "alignments.tsv", split.phones, "phone")
-    if any(split.words.values()):
-        write_alignment(root / "words.tsv", split.words, "word")
-
-
-def _write_test_items(root: Path, test: Split) -> None:
+def _write_test_items(root: Path, test: Recordings) -> None:
     speakers = {u.id: u.speaker or "" for u in test.utterances}
     write_items(root / "triphone.item", list(items_from_alignment(test.phones, speakers, "triphone")))
     write_items(root / "phoneme.item", list(items_from_alignment(test.phones, speakers, "phoneme")))
@@ -290,31 +262,7 @@ def _write_test_items(root: Path, test: Split) -> None:
 # Pairs
 
 
-def _record_words(root: Path, train: Split, config: SynthesisConfig, voices: Sequence[Voice], pool: Renderer) -> Split:
-    """Words that the training text holds and their nonwords, both spoken from phones, and the key to them."""
-    pairs = _word_pairs(train, config)
-    readers = voices[:WORD_VOICES]
-    split, rows = Split([], {}, {}), []
-    jobs, labels = [], []
-    for index, pair in enumerate(pairs):
-        for voice in readers:
-            for correct, phones in ((1, pair.word_phones), (0, pair.nonword_phones)):
-                name = f"audio/{voice.variant}/{index:06d}_{'word' if correct else 'nonword'}"
-                seed = (config.seed, SPLITS.index("swuggy"), index, readers.index(voice))
-                jobs.append(Job(root / f"{name}.flac", "|".join(phones), voice, seed, phonemes=True))
-                labels.append((name, index, pair, correct))
-    results = track(pool.map(jobs), "recording swuggy", total=len(jobs))
-    for (name, index, pair, correct), job, result in zip(labels, jobs, results, strict=True):
-        said = [segment.label for segment in result.phones if segment.label != SILENCE]
-        word = pair.word if correct else "".join(said)
-        _add(split, name, job, result, word)
-        rows.append((name, index, job.voice.variant, pair.frequency, word, " ".join(said), len(said), correct))
-    _write_split(root, split)
-    _write_gold(root / "gold.csv", GOLD_WORDS, rows)
-    return split
-
-
-def _word_pairs(train: Split, config: SynthesisConfig) -> list[WordPair]:
+def _word_pairs(train: Recordings, config: SynthesisConfig) -> list[WordPair]:
     frequencies = Counter(word for u in train.utterances for word in (u.text or "").split())
     lexicon = pronounce(english().words(), config.language)
     pronunciations = {word: said.mnemonics for word, said in lexicon.items()}
@@ -327,33 +275,3 @@ def _word_pairs(train: Split, config: SynthesisConfig) -> list[WordPair]:
 
     rng = random.Random(f"{config.seed} words")
     return word_pairs(frequencies, pronunciations, config.word_pairs, rng, heard, known)
-
-
-def _record_sentences(
-    root: Path, pairs: list[GrammaticalPair], config: SynthesisConfig, voices: Sequence[Voice], pool: Renderer
-) -> Split:
-    """Right and wrong sentences, and the key to them."""
-    readers = voices[:SENTENCE_VOICES]
-    split, rows = Split([], {}, {}), []
-    jobs, labels = [], []
-    for index, pair in enumerate(pairs):
-        for voice in readers:
-            for correct, sentence in ((1, pair.good), (0, pair.bad)):
-                name = f"audio/{voice.variant}/{index:06d}_{'good' if correct else 'bad'}"
-                seed = (config.seed, SPLITS.index("sblimp"), index, readers.index(voice))
-                jobs.append(Job(root / f"{name}.flac", f"{sentence}.", voice, seed))
-                labels.append((name, index, pair, sentence, correct))
-    results = track(pool.map(jobs), "recording sblimp", total=len(jobs))
-    for (name, index, pair, sentence, correct), job, result in zip(labels, jobs, results, strict=True):
-        _add(split, name, job, result, sentence)
-        rows.append((name, index, job.voice.variant, pair.type, pair.subtype, sentence, correct))
-    _write_split(root, split)
-    _write_gold(root / "gold.csv", GOLD_SENTENCES, rows)
-    return split
-
-
-def _write_gold(path: Path, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    with atomic_write(path) as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)

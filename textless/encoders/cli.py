@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textless.options import Device, Force, Json, Shards
+from textless.options import Device, Force, Json, PrecisionName, PrecisionOption, Set, Shards
 
 app = typer.Typer(help="Speech to features.", no_args_is_help=True)
 
@@ -32,6 +32,10 @@ def features(
     format_: Annotated[FeatureFormat, typer.Option("--format", help="npy: one float32 (T, D) file an utterance.")] = (
         FeatureFormat.store
     ),
+    chunk: Annotated[
+        float | None, typer.Option(min=1.0, help="Seconds that attention sees at once (default: the whole recording).")
+    ] = None,
+    precision: PrecisionOption = PrecisionName.auto,
     shards: Shards = None,
     device: Device = "auto",
     force: Force = False,
@@ -46,13 +50,14 @@ def features(
     from textless.features import extract
 
     corpus = read_manifest(manifest)
-    loaded = load_encoder(encoder, select_device(device))
+    spec = encoder if chunk is None else f"{encoder},chunk={chunk:g}"
+    loaded = load_encoder(spec, select_device(device), precision.value)
     if format_ is FeatureFormat.npy:
         skipped = extract.write_npy_folder(corpus, loaded, out, force=force)
     else:
         skipped = extract.store_features(corpus, loaded, out, n_shards=shards, force=force)
     result = {
-        "encoder": encoder,
+        "encoder": spec,
         "dim": loaded.dim,
         "frame_rate": loaded.frame_rate,
         "utterances": len(corpus) - len(skipped),
@@ -64,6 +69,29 @@ def features(
         typer.echo(f"{result['utterances']} utterances, {loaded.dim} dimensions at {loaded.frame_rate:g} Hz -> {out}")
         if skipped:
             typer.echo(f"{len(skipped)} recordings skipped, see {out / 'skipped.tsv'}")
+
+
+@app.command("fit-gmm")
+def fit_gmm_(
+    manifest: Annotated[Path, typer.Argument(help="Manifest of the recordings, with speakers where they are known.")],
+    out: Annotated[Path, typer.Argument(help="Encoder directory to write.")],
+    *,
+    set_: Set = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Fit the classical zero-resource encoder: VTLN and a Gaussian mixture; OUT is then an encoder everywhere."""
+    from textless.audio.manifest import read_manifest
+    from textless.distributed import select_device
+    from textless.encoders.fit_gmm import GmmConfig, fit_gmm
+
+    config = GmmConfig.load(None, set_ or ())
+    fit = fit_gmm(read_manifest(manifest), config, out, device=select_device(device), force=force)
+    typer.echo(f"{fit.encoder.dim} components from {fit.frames} frames of {fit.speakers} speakers -> {out}")
+    if fit.skipped:
+        typer.echo(
+            f"{len(fit.skipped)} recordings could not be used, first {fit.skipped[0].path}: {fit.skipped[0].reason}"
+        )
 
 
 @app.command("list")

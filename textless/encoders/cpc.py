@@ -59,6 +59,8 @@ class Cpc(nn.Module):
             nn.Conv1d(size, config.conv_dim, kernel, stride)
             for size, (kernel, stride, _) in zip(sizes, CONVOLUTIONS, strict=False)
         )
+        for conv in self.convs:
+            nn.init.zeros_(conv.bias)  # type: ignore[arg-type] # speech is quiet: random biases would drown it
         self.norms = nn.ModuleList(ChannelNorm(config.conv_dim) for _ in CONVOLUTIONS)
         self.levels = nn.ModuleList(
             nn.LSTM(config.dim if level else config.conv_dim, config.dim, batch_first=True)

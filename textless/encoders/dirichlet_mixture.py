@@ -111,8 +111,8 @@ def fit_dirichlet_mixture(
         device: where the sums are computed.
 
     Returns:
-        Expected weights, means and covariances of the components in use, by falling weight, and the lower bound of the
-        evidence a frame, after every iteration.
+        Expected weights, means and covariances of the components in use, those that hold more frames than the prior of
+        a covariance is worth; and the lower bound of the evidence, a frame.
 
     Raises:
         UserError: there are fewer frames than components.
@@ -136,7 +136,7 @@ def fit_dirichlet_mixture(
         statistics = collect(expected.mixture(frames.dtype).to(device), frames)
         price = posterior.divergence(prior).sum() + _stick_divergence(sticks, concentration)
         bounds.append((statistics.log_likelihood - float(price)) / len(frames))
-        used = statistics.counts >= prior.degrees  # holds more than its prior is worth
+        used = statistics.counts > prior.degrees
         statistics = _sorted(statistics)
     weights = _log_weights(sticks).exp()[used]
     return Fit(Gaussians(weights / weights.sum(), expected.means[used], expected.covariances[used]), bounds)
@@ -155,13 +155,10 @@ def _sticks(counts: torch.Tensor, concentration: float) -> Beta:
 
 def _log_weights(sticks: Beta) -> torch.Tensor:
     """E[log π_k], `(K,)`."""
-    taken, left, both = (x.digamma() for x in (sticks.concentration1, sticks.concentration0, _total(sticks)))
-    zero = taken.new_zeros(1)
-    return torch.cat([taken - both, zero]) + torch.cat([zero, (left - both).cumsum(0)])
-
-
-def _total(sticks: Beta) -> torch.Tensor:
-    return sticks.concentration1 + sticks.concentration0
+    taken, left = sticks.concentration1, sticks.concentration0
+    both = (taken + left).digamma()
+    zero = both.new_zeros(1)
+    return torch.cat([taken.digamma() - both, zero]) + torch.cat([zero, (left.digamma() - both).cumsum(0)])
 
 
 def _stick_divergence(sticks: Beta, concentration: float) -> float:

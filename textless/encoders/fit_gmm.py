@@ -6,6 +6,7 @@ mixture. An utterance without a speaker is taken for a speaker of its own.
 """
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from pydantic import Field
 
 from textless.audio.io import SAMPLE_RATE
-from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip
+from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip, write_skipped
 from textless.config import Config
 from textless.encoders.directory import save_encoder
 from textless.encoders.dirichlet_mixture import fit_dirichlet_mixture
@@ -60,7 +61,7 @@ class GmmFit:
 def fit_gmm(
     manifest: Manifest, config: GmmConfig, out: Path, *, device: torch.device | None = None, force: bool = False
 ) -> GmmFit:
-    """Fit the encoder and write its directory.
+    """Fit the encoder and write its directory, with `skipped.tsv` where recordings could not be used.
 
     Raises:
         UserError: the output exists and `force` is not given, or the recordings have fewer frames than components.
@@ -68,21 +69,21 @@ def fit_gmm(
     refuse_overwrite(out, force=force)
     device = device or torch.device("cpu")
     speakers = _by_speaker(_thinned(manifest, config.max_hours))
-    unnamed = sum(name is None for name, _ in speakers)
+    unnamed = sum(not name for name, _ in speakers)
     if unnamed:
         say(f"{unnamed} utterances name no speaker: each is taken for a speaker of its own")
     mfcc = SpeakerMfcc(config.frame_rate, vtln=config.vtln).to(device)
     if config.vtln:
         chosen = list(speakers.values())[:: -(-len(speakers) // WARPED_SPEAKERS)]
-        heard = (_heard(_waveforms(manifest, u, mfcc.hop, [])) for u in track(chosen, "warping", len(chosen)))
+        unusable: list[Skipped] = []  # will be met again below, and listed
+        heard = (_heard(_waveforms(manifest, u, mfcc, unusable)) for u in track(chosen, "warping", len(chosen)))
         warped = [candidates(mfcc.power(waveforms)).half().cpu() for waveforms in heard if waveforms]
         _require(warped)
-        mfcc.speakers = fit_warp_model(warped, config.seed, device).mixture
+        mfcc.warp_model = fit_warp_model(warped, config.seed, device).mixture
     skipped: list[Skipped] = []
     sample = _UniformSample(config.max_frames, config.seed)
     for utterances in track(speakers.values(), "speakers", len(speakers)):
-        waveforms = _waveforms(manifest, utterances, mfcc.hop, skipped)
-        for features in _features(mfcc, waveforms):
+        for features in _features(mfcc, _waveforms(manifest, utterances, mfcc, skipped)):
             sample.add(features.cpu())
     _require(sample.rows)
     frames = sample.frames()
@@ -91,6 +92,7 @@ def fit_gmm(
     found = {"frames": len(frames), "speakers": len(speakers), "bound": fit.bounds[-1]}
     with atomic_directory(out) as temporary:
         save_encoder(temporary, encoder, fitted={"config": config.model_dump(), **found})
+        write_skipped(temporary / "skipped.tsv", skipped)
     return GmmFit(encoder, fit.bounds, len(speakers), len(frames), skipped)
 
 
@@ -133,28 +135,28 @@ def _thinned(manifest: Manifest, max_hours: float) -> list[Utterance]:
     """Utterances evenly spaced over the manifest, of at most about so many hours."""
     hours = sum(u.n_samples for u in manifest) / SAMPLE_RATE / 3600  # files of other rates are counted as 16 kHz
     share = min(1.0, max_hours / hours) if hours else 1.0
-    return [u for index, u in enumerate(manifest) if int((index + 1) * share) > int(index * share)]
+    return [u for index, u in enumerate(manifest) if math.ceil((index + 1) * share) > math.ceil(index * share)]
 
 
-def _by_speaker(utterances: Iterable[Utterance]) -> dict[tuple[str | None, str], list[Utterance]]:
-    speakers: dict[tuple[str | None, str], list[Utterance]] = {}
+def _by_speaker(utterances: Iterable[Utterance]) -> dict[tuple[str, str], list[Utterance]]:
+    speakers: dict[tuple[str, str], list[Utterance]] = {}
     for u in utterances:
-        speakers.setdefault((u.speaker, "") if u.speaker else (None, u.id), []).append(u)
+        speakers.setdefault(u.voice, []).append(u)
     return speakers
 
 
 def _waveforms(
-    manifest: Manifest, utterances: Sequence[Utterance], hop: int, skipped: list[Skipped]
+    manifest: Manifest, utterances: Sequence[Utterance], mfcc: SpeakerMfcc, skipped: list[Skipped]
 ) -> Iterator[torch.Tensor]:
-    """Waveforms `(S,)` of the utterances that can be used; the others are added to `skipped`."""
+    """Waveforms `(S,)`, where `mfcc` is, of the utterances that can be used; the others are added to `skipped`."""
     for utterance in utterances:
         waveform = load_or_skip(manifest, utterance)
         if isinstance(waveform, Skipped):
             skipped.append(waveform)
-        elif len(waveform) < hop:
-            skipped.append(Skipped(utterance.path, f"{len(waveform)} samples are less than one frame ({hop})"))
+        elif len(waveform) < mfcc.hop:
+            skipped.append(Skipped(utterance.path, f"{len(waveform)} samples are less than one frame ({mfcc.hop})"))
         else:
-            yield waveform
+            yield waveform.to(mfcc.window.device)
 
 
 def _heard(waveforms: Iterator[torch.Tensor]) -> list[torch.Tensor]:
@@ -168,14 +170,13 @@ def _heard(waveforms: Iterator[torch.Tensor]) -> list[torch.Tensor]:
 @torch.inference_mode()
 def _features(mfcc: SpeakerMfcc, waveforms: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Features `(T, 39)` of one speaker's recordings."""
-    device = mfcc.window.device
-    heard = [waveform.to(device) for waveform in _heard(waveforms)]
+    heard = _heard(waveforms)
     if not heard:
         return
     state = mfcc.state(mfcc.power(heard))
     for waveform in itertools.chain(heard, waveforms):
-        length = torch.tensor([len(waveform)], device=device)
-        yield mfcc(waveform[None].to(device), length, state[None])[0][0]
+        length = torch.tensor([len(waveform)], device=waveform.device)
+        yield mfcc(waveform[None], length, state[None])[0][0]
 
 
 class _UniformSample:

@@ -29,7 +29,7 @@ class GmmPosteriorsConfig(Config):
     covariance: Covariance = "diagonal"
     vtln: bool = True
     temperature: float = Field(0.3, gt=0)  # power of the posteriors; below 1 is flatter
-    frame_rate: int = 100
+    frame_rate: int = Field(100, ge=1)
 
 
 class GmmPosteriors(nn.Module):

@@ -26,6 +26,7 @@ FLOOR = 0.01  # of a variance, as a share of the variance of all frames
 CONSTANT = 1e-3  # a dimension of less variance is taken to have this much
 SEEDING_FRAMES = 64  # a component
 FEWEST_FRAMES = 1.0  # a component that holds less is not re-estimated
+TINY = torch.finfo(torch.float64).tiny
 
 
 class Mixture(nn.Module):
@@ -97,9 +98,8 @@ class Gaussians:
 
     def full(self) -> "Gaussians":
         """The same with the blocks joined into one."""
-        means, blocks = self.means, self.covariances.unbind(1)
-        joined = torch.stack([torch.block_diag(*component) for component in zip(*blocks, strict=True)])
-        return Gaussians(self.weights, means, joined[:, None])
+        joined = torch.stack([torch.block_diag(*blocks) for blocks in self.covariances])
+        return Gaussians(self.weights, self.means, joined[:, None])
 
 
 @dataclass(frozen=True)
@@ -117,8 +117,8 @@ class Statistics:
     log_likelihood: float
 
     def moments(self, block: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weighted means `(K, D)` and covariances `(K, G, P, P)` ; anything where a component is nearly empty."""
-        averages = self.sums / self.counts.clamp_min(FEWEST_FRAMES)[:, None]
+        """Weighted means `(K, D)` and covariances `(K, G, P, P)`; zero where a component is empty."""
+        averages = self.sums / self.counts.clamp_min(TINY)[:, None]
         dim = 2 * averages.shape[1] // (block + 3)  # F = D (P + 3) / 2
         means, squares = averages[:, :dim], averages[:, dim:].unflatten(1, (dim // block, -1))
         i, j = products(block, averages.device)
@@ -131,7 +131,7 @@ class Statistics:
 
 @dataclass(frozen=True)
 class Fit:
-    """A fitted mixture and the mean log-likelihood (or its lower bound) of a frame before every iteration."""
+    """A fitted mixture, and the mean log-likelihood of a frame (or its lower bound) that every E-step found."""
 
     gaussians: Gaussians
     bounds: list[float]
@@ -185,7 +185,8 @@ def fit_mixture(
 ) -> Fit:
     """Maximum likelihood by EM from a k-means++ start, variances floored at 0.01 of those of all frames.
 
-    Full covariances start from the diagonal fit and take as many iterations again. Where a floor holds, the M-step is
+    Full covariances start from the diagonal fit and take as many iterations again. A component that is left with less
+    than one frame stays as it is. Where a floor holds, the M-step is
     still the maximum under it (eigenvalues of the covariance in units of the floor are raised to 1), so that the
     likelihood never falls.
 
@@ -228,7 +229,7 @@ def _maximise(statistics: Statistics, before: Gaussians, floor: torch.Tensor) ->
     floored = (vectors * values.clamp_min(1.0)[..., None, :]) @ vectors.mT * units
     alive = counts >= FEWEST_FRAMES
     return Gaussians(
-        counts.clamp_min(torch.finfo(torch.float64).tiny) / counts.sum(),
+        counts.clamp_min(TINY) / counts.sum(),
         torch.where(alive[:, None], means, before.means),
         torch.where(alive[:, None, None, None], floored, before.covariances),
     )
@@ -256,7 +257,9 @@ def start(frames: torch.Tensor, components: int, generator: torch.Generator) -> 
     means = torch.randint(len(sample), (1,), generator=generator)
     nearest = distances_to(means)[0]
     for _ in range(1, components):
-        candidates = torch.multinomial(nearest + 1e-12, 2 + int(math.log(components)), True, generator=generator)
+        candidates = torch.multinomial(
+            nearest + 1e-12, 2 + int(math.log(components)), generator=generator, replacement=True
+        )
         improved = torch.minimum(nearest, distances_to(candidates))
         best = improved.sum(dim=1).argmin()
         means = torch.cat([means, candidates[best : best + 1]])

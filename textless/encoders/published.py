@@ -22,6 +22,7 @@ from textless.progress import track
 
 _TORCHAUDIO = "https://download.pytorch.org/torchaudio/models/"
 _FAIRSEQ = "https://dl.fbaipublicfiles.com/hubert/"
+_TEXTLESS = "https://dl.fbaipublicfiles.com/textless_nlp/"
 _HUGGING_FACE = "https://huggingface.co/"
 _BSHALL = "https://github.com/bshall/hubert/releases/download/v0.2/"
 _REVISION = "/resolve/main/"  # between a repository of Hugging Face and the name of a file
@@ -64,8 +65,20 @@ MODELS = {
     "hubert-large": _torchaudio("hubert_fairseq_large_ll60k.pth", 24, 1024, normalises=True),
     "hubert-xlarge": _torchaudio("hubert_fairseq_xlarge_ll60k.pth", 48, 1280, normalises=True),
     "hubert-base-fairseq": Published(_FAIRSEQ + "hubert_base_ls960.pt", sha256="1703cf8d"),
-    "mhubert-vp-en-es-fr": Published(_FAIRSEQ + "mhubert_base_vp_en_es_fr_it3.pt"),
-    "mhubert-25hz": Published(_HUGGING_FACE + "slprl/mhubert-base-25hz", normalises=None, frame_rate=25.0),
+    "mhubert-vp-en-es-fr": Published(
+        _FAIRSEQ + "mhubert_base_vp_en_es_fr_it3.pt",
+        sha256="23527cd6311a6617bfa199f574e2eed478cd6a58a634f4007165c10ec0019832",
+    ),
+    "mhubert-8lang": Published(
+        _FAIRSEQ + "mhubert_base_vp_mls_cv_8lang_it3.pt",
+        sha256="fa82eaccb557465f4732662e3a744c30c953059147ac6a4c92f1f3e0daeda61e",
+    ),
+    "mhubert-25hz": Published(
+        _TEXTLESS + "twist/speech_tokenizer/mhubert_base_25hz_cp_mls_cv_sp_fisher.pt",
+        normalises=None,
+        frame_rate=25.0,
+        sha256="edf0f5be2581a568a236aeb2781a5607c5af25806e12f40f7f2391e861fe3cf0",
+    ),
     "mhubert-147": Published(_HUGGING_FACE + "utter-project/mHuBERT-147", normalises=None),
     "distilhubert": Published(_HUGGING_FACE + "ntu-spml/distilhubert", layers=2, normalises=None),
     "hubert-discrete": Published(_BSHALL + "hubert-discrete-96b248c5.pt", sha256="96b248c5"),
@@ -83,7 +96,18 @@ MODELS = {
     "data2vec-audio-base": Published(_HUGGING_FACE + "facebook/data2vec-audio-base", normalises=True),
     "data2vec-audio-large": Published(_HUGGING_FACE + "facebook/data2vec-audio-large", 24, 1024, normalises=True),
     "cpc-big": Published(
-        "https://dl.fbaipublicfiles.com/textless_nlp/gslm/cpc/cpc_big_ll6kh_top_ctc.pt", None, 256, frame_rate=100.0
+        _TEXTLESS + "gslm/cpc/cpc_big_ll6kh_top_ctc.pt",
+        None,
+        256,
+        frame_rate=100.0,
+        sha256="73155dad5d7c986fe7b7f548050060a8e9cc9a0ffd111a22932f38c3e617c5b8",
+    ),
+    "cpc-ll60k": Published(
+        "https://dl.fbaipublicfiles.com/librilight/CPC_checkpoints/60k_epoch4-d0f474de.pt",
+        None,
+        256,
+        frame_rate=100.0,
+        sha256="d0f474de968c7243c20f43dee1626681618f2f150d3e638e82b79e22563b17f1",
     ),
 }
 

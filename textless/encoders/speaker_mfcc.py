@@ -29,7 +29,7 @@ class SpeakerMfcc(nn.Module):
         if SAMPLE_RATE % frame_rate or SAMPLE_RATE // frame_rate > WINDOW:
             raise UserError(f"a frame rate of {frame_rate} Hz: it must divide 16000 and be at least 40 Hz")
         self.hop = SAMPLE_RATE // frame_rate
-        self.speakers = Mixture(COMPONENTS, DIM, "diagonal") if vtln else None
+        self.warp_model = Mixture(COMPONENTS, DIM, "diagonal") if vtln else None
         self.window: torch.Tensor
         self.register_buffer("window", povey_window(), persistent=False)
 
@@ -46,7 +46,7 @@ class SpeakerMfcc(nn.Module):
 
     def state(self, power: Sequence[torch.Tensor]) -> torch.Tensor:
         """State `(79,)` of the speaker whose recordings have power spectra `(T_i, 257)`."""
-        warp = estimate_warp(self.speakers, power) if self.speakers is not None else 1.0
+        warp = estimate_warp(self.warp_model, power) if self.warp_model is not None else 1.0
         frames = [warped_mfcc(p[None], torch.tensor([len(p)], device=p.device), [warp])[0] for p in power]
         mean, scale = moments(torch.cat(frames))
         return torch.cat([mean.new_tensor([warp]), mean, scale])

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import torch
 
-from textless.encoders.mixture import Fit, Gaussians, Mixture, fit_mixture, refine
+from textless.encoders.mixture import Mixture, fit_mixture, refine
 from textless.encoders.spectral import (
     CEPSTRA,
     MFCC_BINS,
@@ -26,17 +26,19 @@ from textless.encoders.spectral import (
     with_differences,
 )
 
-WARPS = tuple(round(0.84 + 0.02 * step, 2) for step in range(19))  # 0.84 ... 1.20, as Kaldi counts: above 1, longer
+WARPS = tuple(
+    round(0.84 + 0.02 * step, 2) for step in range(19)
+)  # 0.84 ... 1.20, as Kaldi counts: above 1 for longer tracts
 UNWARPED = WARPS.index(1.0)
 DIM = 2 * CEPSTRA  # cepstra and their first differences
 COMPONENTS = 64
-ROUNDS, FIRST_ITERATIONS, NEXT_ITERATIONS = 8, 15, 3
+ROUNDS, FIRST_ITERATIONS, NEXT_ITERATIONS = 4, 15, 3
 FRAMES_PER_SPEAKER = 1000  # scored, evenly spaced
 VARIANCE_FLOOR = 1e-5  # as in `spectral.normalise`
 
 
 @dataclass(frozen=True)
-class WarpModel:
+class WarpFit:
     """A mixture of all speakers, and the warps (of the grid) of those it was made from."""
 
     mixture: Mixture
@@ -48,31 +50,30 @@ def estimate_warp(mixture: Mixture, power: Sequence[torch.Tensor]) -> float:
     return WARPS[_most_likely(mixture, candidates(power))]
 
 
-def fit_warp_model(speakers: Sequence[torch.Tensor], seed: int, device: torch.device | None = None) -> WarpModel:
+def fit_warp_model(speakers: Sequence[torch.Tensor], seed: int, device: torch.device | None = None) -> WarpFit:
     """Fit the mixture and all warps in turns, from the `candidates` `(W, n_i, 26)` of every speaker.
 
-    After each turn all warps are moved by the same number of steps so that their mean is 1 (to half a step): otherwise
-    the mixture could drift to the end of the grid. Any float type will do; frames are scored in float32.
+    After each turn all warps are moved by the same number of steps, within the grid, so that their mean is 1 (to half a
+    step): otherwise the mixture could drift to an end. With few speakers and little speech, a mixture that knows each
+    by heart finds them likely as they are, and warps stay too near to 1.
+
+    Frames of any float type will do; they are scored in float32.
 
     Raises:
         UserError: there are fewer frames than components.
     """
     chosen = [UNWARPED] * len(speakers)
-    gaussians: Gaussians | None = None
-    mixture = Mixture(COMPONENTS, DIM, "diagonal")
-    for turn in range(ROUNDS + 1):
-        frames = torch.cat([speaker[warp].float() for speaker, warp in zip(speakers, chosen, strict=True)])
-        gaussians = _train(gaussians, frames, seed, device).gaussians
+    start = fit_mixture(_warped(speakers, chosen), COMPONENTS, iterations=FIRST_ITERATIONS, seed=seed, device=device)
+    gaussians = start.gaussians
+    for _ in range(ROUNDS):
         mixture = gaussians.mixture().to(device)
-        if turn < ROUNDS:
-            chosen = _centred([_most_likely(mixture, speaker) for speaker in speakers])
-    return WarpModel(mixture, [WARPS[warp] for warp in chosen])
+        chosen = _centred([_most_likely(mixture, speaker) for speaker in speakers])
+        gaussians = refine(gaussians, _warped(speakers, chosen), NEXT_ITERATIONS, device).gaussians
+    return WarpFit(gaussians.mixture().to(device), [WARPS[warp] for warp in chosen])
 
 
-def _train(gaussians: Gaussians | None, frames: torch.Tensor, seed: int, device: torch.device | None) -> Fit:
-    if gaussians is None:
-        return fit_mixture(frames, COMPONENTS, iterations=FIRST_ITERATIONS, seed=seed, device=device)
-    return refine(gaussians, frames, NEXT_ITERATIONS, device)
+def _warped(speakers: Sequence[torch.Tensor], chosen: Sequence[int]) -> torch.Tensor:
+    return torch.cat([speaker[warp].float() for speaker, warp in zip(speakers, chosen, strict=True)])
 
 
 def _centred(chosen: list[int]) -> list[int]:

@@ -1,6 +1,7 @@
 """The whole chain on one corpus: a list of commands, then the report.
 
 OUT/corpus      the embedded synthetic corpus, or splits of your own recordings
+OUT/encoders    a mixture and a small HuBERT, compared with MFCC
 OUT/features, quantizer, units, ulm, ngram, scores, vocoder, recognizer, resynthesis, bundle, continuations
 OUT/metrics.json, OUT/report.html
 
@@ -16,6 +17,7 @@ from textless.audio.manifest import Manifest, Utterance, read_manifest
 from textless.errors import UserError
 from textless.files import atomic_write, read_json, remove, write_json
 from textless.pipeline.commands import Commands
+from textless.pipeline.demo_encoders import judge_encoders, train_encoders
 from textless.pipeline.recordings import split_recordings
 from textless.pipeline.report import write_report
 from textless.progress import say
@@ -25,7 +27,7 @@ K = 500
 DURATION_PENALTY = 0.5  # units that last: a small unit LM learns more from fewer of them
 SPEAKERS = 6  # few enough that four hours hold every word several times in each voice
 NGRAM_ORDERS = (1, 3, 5)
-ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 1300, 2200, 700
+HUBERT_STEPS, ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 600, 1300, 2200, 700
 EXAMPLES = 3
 PROMPT_SECONDS, CONTINUATION_SECONDS = 1.5, 3.0
 
@@ -54,8 +56,9 @@ def run_demo(out: Path, speech: Path | None, *, hours: float, scale: float, seed
     _claim(out, settings, force=force)
     commands = Commands(out)
     prepare_corpus(out, settings, commands)
+    train_encoders(out, commands, steps=settings.steps(HUBERT_STEPS), seed=settings.seed)
     metrics: dict[str, Any] = {"units": make_units(out, commands, settings)}
-    metrics["abx"] = evaluate_abx(out, commands, settings)
+    metrics |= evaluate_abx(out, commands, settings)
     metrics["lm"] = train_language_models(out, commands, settings)
     metrics |= train_vocoder(out, commands, settings)
     examples = speak(out, commands, settings)
@@ -112,18 +115,19 @@ def make_units(out: Path, commands: Commands, settings: Settings) -> dict[str, A
 
 
 def evaluate_abx(out: Path, commands: Commands, settings: Settings) -> dict[str, Any]:
-    """ABX of features and of units; triphones in context where they are given, else phonemes in any context."""
+    """ABX of features and of units, and of the encoders; triphones in context where they are given, else phonemes."""
     test, features = out / "corpus" / "test", out / "features"
     item, context = test / "triphone.item", "within"
     if not item.exists():
         item, context = test / "phoneme.item", "any"
     if not item.exists():
-        return {}
+        return {"abx": {}, "encoders": {}}
     task: dict[str, Any] = {"context": context, "max_size_group": 10, "max_x_across": 5}  # ZeroSpeech's own caps
-    return {
+    abx = {
         name: commands.run_json("eval abx", item, features / folder, **task, seed=settings.seed, skip_missing=True)
         for name, folder in (("features", "test"), ("one-hot", "test-one-hot"), ("codebook", "test-codebook"))
     }
+    return {"abx": abx, "encoders": judge_encoders(out, commands, task, item, seed=settings.seed)}
 
 
 def train_language_models(out: Path, commands: Commands, settings: Settings) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def metric_rows(metrics: Mapping[str, Any]) -> Iterator[Row]:
     """The table of all figures, with chance and top line beside ours."""
     yield from _unit_rows(metrics["units"])
     yield from _abx_rows(metrics["abx"])
+    yield from _encoder_rows(metrics.get("encoders", {}))
     yield from _lm_rows(metrics["lm"])
     yield from _speech_rows(metrics.get("per", {}))
 
@@ -87,6 +88,25 @@ def _abx_rows(abx: Mapping[str, Any]) -> Iterator[Row]:
         if error:
             others = f"one-hot units {error['one-hot']}, features {error['features']}"
             yield Row(f"ABX error of units, {speaker} speakers", error["codebook"], others, "50 %", "0 %")
+
+
+def _encoder_rows(encoders: Mapping[str, Any]) -> Iterator[Row]:
+    """HuBERT beside the encoders that need no training by gradient."""
+    for speaker in ("within", "across"):
+        error = {
+            name: f"{answer['abx']['scores'][speaker]['error_rate_percent']:.2f} %"
+            for name, answer in encoders.items()
+            if speaker in answer["abx"]["scores"]
+        }
+        if error:
+            yield Row(f"ABX error of HuBERT, {speaker} speakers", error.pop("HuBERT"), _beside(error), "50 %", "0 %")
+    if encoders:
+        pnmi = {name: f"{answer['phones']['pnmi']:.3f}" for name, answer in encoders.items()}
+        yield Row("PNMI of 100 units of HuBERT", pnmi.pop("HuBERT"), _beside(pnmi), "0", "1")
+
+
+def _beside(figures: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {figure}" for name, figure in figures.items())
 
 
 def _lm_rows(lm: Mapping[str, Any]) -> Iterator[Row]:

@@ -30,8 +30,8 @@ class Augmentation(nn.Module):
     def __init__(self, config: AugmentationConfig, front_end: LogMelFrontEnd) -> None:
         super().__init__()
         self.config = config
-        reach = torch.tensor(1 + config.warp).log().item()
-        warps = torch.linspace(-reach, reach, N_WARPS).exp().tolist() if config.warp else [1.0]
+        steps = range(-(N_WARPS // 2), N_WARPS // 2 + 1)
+        warps = [(1 + config.warp) ** (2 * step / (N_WARPS - 1)) for step in steps] if config.warp else [1.0]
         self.filters: torch.Tensor
         banks = torch.stack([mel_filters(front_end.config.bins, warp) for warp in warps])
         self.register_buffer("filters", banks, persistent=False)  # (warps, 257, bins)

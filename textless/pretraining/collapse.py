@@ -3,16 +3,15 @@
 An objective can be satisfied, or given up, by codes, targets or features that do not depend on the sound. The loss
 does not show it; these numbers, which the objectives log, do:
 
-code_perplexity       entries in use, of each codebook. 1 is one code for everything. Healthy runs use dozens; below
-                      1.5 a single entry of it has 86 % of the frames or more.
+code_perplexity       entries of a codebook (or units that HuBERT predicts) in use. 1 is one for everything; healthy
+                      runs use dozens; below 1.5 a single one has 86 % of the frames or more.
 target_deviation      of the teacher's targets over frames. Each block is normalised to deviation 1, and the mean of K
                       blocks has 1/√K if they have nothing in common: 0.35 for the paper's 8. fairseq stops at 0.1.
-prediction_deviation  of what the student predicts: a student that answers the mean has 0. fairseq stops at 0.01.
-feature_deviation     of CPC's convolutional frames. Each frame has its channels normalised, then rectified, so that
-                      frames with nothing in common have 0.58. Small models that learn nothing fall from there under
-                      0.1, and most of them stay.
+prediction_deviation  of what is predicted: a student that answers the mean has 0. fairseq stops at 0.01.
 
-One bad log is no proof, as batches differ and the first updates are rough: only a number that stays low counts.
+One bad log is no proof, as batches differ: only a number that stays low counts, and none before the learning rate has
+warmed up, as a student learns the mean first. CPC's `feature_deviation` is logged but not judged: in healthy runs it
+may fall to a few hundredths for the first hundred updates and come back.
 """
 
 from collections.abc import Mapping
@@ -36,7 +35,7 @@ FLOORS = {
     "code_perplexity": Floor(
         1.5,
         "nearly all frames have one code",
-        "raise objective.diversity_weight or objective.final_temperature, or lower optimizer.lr",
+        "lower optimizer.lr, or for wav2vec2 raise objective.diversity_weight or objective.final_temperature",
     ),
     "target_deviation": Floor(
         0.1,
@@ -45,21 +44,21 @@ FLOORS = {
     ),
     "prediction_deviation": Floor(
         0.01,
-        "the student predicts the same everywhere",
-        "lower optimizer.lr, lengthen its warm-up, or raise objective.momentum",
-    ),
-    "feature_deviation": Floor(
-        0.1,
-        "the convolutions give the same for every sound",
-        "lower optimizer.lr (the paper has 2e-4) or lengthen its warm-up",
+        "the prediction is the same everywhere",
+        "lower optimizer.lr, lengthen its warm-up, or for data2vec raise objective.momentum",
     ),
 }
 
 
 class CollapseWatch:
-    """Looks at every line of the log; it has a state, so that a resumed run stops where an uninterrupted one would."""
+    """Looks at every line of the log; it has a state, so that a resumed run stops where an uninterrupted one would.
 
-    def __init__(self) -> None:
+    Args:
+        warmup_steps: steps before which nothing is judged.
+    """
+
+    def __init__(self, warmup_steps: int = 0) -> None:
+        self._warmup_steps = warmup_steps
         self._low = dict.fromkeys(FLOORS, 0)  # logs in a row
 
     def check(self, step: int, metrics: Mapping[str, float]) -> None:
@@ -69,7 +68,7 @@ class CollapseWatch:
             UserError: a number was too low in each of the last `PATIENCE` logs.
         """
         for name, floor in FLOORS.items():
-            if name not in metrics:
+            if name not in metrics or step < self._warmup_steps:
                 continue
             self._low[name] = self._low[name] + 1 if metrics[name] < floor.lowest else 0
             if self._low[name] >= PATIENCE:

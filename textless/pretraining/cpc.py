@@ -86,12 +86,11 @@ class CpcObjective(nn.Module):
         loss = nats[exists].sum()
         right = (scores[..., 0] > scores[..., 1:].amax(dim=-1)) & exists  # a tie is no knowledge
         count = exists.sum()
-        last = self.config.steps - 1
         deviation = z.detach()[valid].float().std(dim=0, correction=0).mean()
         metrics = {
             "accuracy": (right.sum(), count),
             "accuracy_1": (right[:, 0].sum(), exists[:, 0].sum()),
-            f"accuracy_{last + 1}": (right[:, last].sum(), exists[:, last].sum()),
+            f"accuracy_{self.config.steps}": (right[:, -1].sum(), exists[:, -1].sum()),
             "feature_deviation": (deviation, torch.ones_like(deviation)),
         }
         return Outcome(loss, count, metrics)

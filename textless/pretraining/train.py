@@ -88,7 +88,7 @@ def _pretrain(
         betas=config.optimizer.betas,
         fused=True,
     )
-    watch = CollapseWatch()
+    watch = CollapseWatch(config.optimizer.schedule.warmup_steps)
     parts: dict[str, Stateful] = {"objective": objective, "optimizer": optimizer, "watch": watch}
     step = run.resume(parts)
     if step >= config.steps:

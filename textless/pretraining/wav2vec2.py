@@ -6,8 +6,11 @@ other hidden frames of the utterance (eq. 3):
 
     L_m = −log( exp(cos(c_t, q_t) / κ) / Σ exp(cos(c_t, q̃) / κ) ),   q̃ in {q_t} ∪ distractors
 
-A second term keeps all entries of the codebooks in use, and a third keeps convolutional features small. A context in
-the log-mel front end shows the edges of a hidden span to its neighbours: `context = 0` fits this objective.
+A second term keeps all entries of the codebooks in use: 1 − Σ perplexity / GV, the form in which the authors train what
+eq. 4 says with entropies. A third keeps convolutional features small.
+
+A context in the log-mel front end shows the edges of a hidden span to its neighbours: `context = 0` fits this
+objective.
 """
 
 from typing import Literal, Self
