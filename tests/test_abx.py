@@ -21,7 +21,7 @@ from zerospeech_eval.dtw import align_pairs
 from zerospeech_eval.task import Task, zerospeech_task, zerospeech_tasks
 from zerospeech_eval.torch_distances import TorchDistances, warp
 
-FRAME_DISTANCES = ("angular", "euclidean", "kl", "kl_symmetric", "identical")
+FRAME_DISTANCES = ("angular", "euclidean", "kl", "kl_symmetric", "kl_abxpy", "identical")
 CODES = np.vstack([np.random.default_rng(1).normal(size=(3, 6)), np.zeros((1, 6))])
 
 
@@ -117,6 +117,18 @@ def test_ties_of_codes_and_zero_frames_are_exact(speaker: str, distance: str) ->
 @pytest.mark.parametrize("distance", ["angular", "euclidean"])
 def test_pooling(pooling: str, distance: str) -> None:
     assert_same(*corpus(4), "across", "any", distance, pooling)
+
+
+@pytest.mark.parametrize("distance", ["euclidean", "kl_symmetric"])
+def test_frames_of_unit_length(distance: str) -> None:
+    items, features = corpus(4)
+    features = {file: np.abs(array) for file, array in features.items()}
+    scaled = {file: array / np.linalg.norm(array, axis=1, keepdims=True) for file, array in features.items()}
+    score = evaluate({"w": zerospeech_task()}, make_dataset(items, features, "50"), distance, unit_length=True)["w"]
+    assert score.value == pytest.approx(
+        oracle.zerospeech(items, scaled, "50", "within", "within", distance)[1], abs=1e-6
+    )
+    assert score.value != abx(items, features, "50", distance=distance).value
 
 
 def test_zero_frames_among_continuous_ones() -> None:

@@ -90,6 +90,15 @@ def test_options_are_reported(item: Path, folder: Path, options: tuple[str, ...]
         assert str(found[name[2:].replace("-", "_")]) == value
 
 
+def test_unit_length(item: Path, folder: Path) -> None:
+    euclidean, unit, angular = (
+        report(item, folder, *options)["scores"]["within"]["error_rate_percent"]
+        for options in (("--distance", "euclidean"), ("--distance", "euclidean", "--unit-length"), ("--unit-length",))
+    )
+    assert euclidean != unit
+    assert angular == report(item, folder)["scores"]["within"]["error_rate_percent"]
+
+
 def test_threads_memory_and_device(item: Path, folder: Path) -> None:
     expected = report(item, folder)["scores"]
     assert report(item, folder, "--threads", "1", "--memory", "0.5", "--device", "cpu")["scores"] == expected

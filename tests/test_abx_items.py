@@ -40,6 +40,8 @@ def test_layouts(tmp_path: Path) -> None:
     assert items(tmp_path, shuffled, "f3 k 0.5 0.75 t s ab") == [Item("ab", "0.5", "0.75", "k", "s", "t", "f3")]
     abxpy = "#file onset offset #phone context talker"
     assert items(tmp_path, abxpy, "ab 0.5 0.75 k s-t f3") == [Item("ab", "0.5", "0.75", "k", "s-t", "", "f3")]
+    both = "#file onset offset #phone prev-phone next-phone speaker context"
+    assert items(tmp_path, both, "ab 1 2 k s t f3 c")[0].extra == (("context", "c"),)
     other = "#file onset offset #word gender"
     assert items(tmp_path, other, "ab 1 2 cat f") == [Item("ab", "1", "2", extra=(("word", "cat"), ("gender", "f")))]
 

@@ -16,7 +16,7 @@ from zerospeech_eval.plan import make_plan
 from zerospeech_eval.task import zerospeech_tasks
 from zerospeech_eval.threads import _libraries, _thread_functions, map_threads, single_threaded_blas
 from zerospeech_eval.token_distances import WarpedDistances
-from zerospeech_eval.token_frames import TokenFrames
+from zerospeech_eval.token_frames import Form, TokenFrames
 
 
 def test_results_keep_their_order_and_items_are_taken_as_needed() -> None:
@@ -74,7 +74,7 @@ def test_matrices_of_distances_keep_to_the_room(monkeypatch: pytest.MonkeyPatch)
     found = {}
     for room in (20_000, 2_000):
         sizes.clear()
-        job = Job(make_plan(tasks, data), data, Spy("angular"), "none", room)
+        job = Job(make_plan(tasks, data), data, Spy("angular"), Form(), room)
         cells = [part for pair in job.plan.pairs for part in job.run(pair)]
         assert max(sizes) <= room
         for name, task in tasks.items():

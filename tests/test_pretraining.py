@@ -20,12 +20,13 @@ from textless.encoders.logmel_front_end import LogMelConfig
 from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from textless.encoders.transformer import TransformerConfig
 from textless.errors import UserError
+from textless.pipeline.pretraining import IterateConfig
 from textless.pretraining.config import DataConfig, OptimizerConfig, PretrainConfig
 from textless.pretraining.data import CropConfig, Crops, Targets
 from textless.pretraining.hubert import HubertConfig, HubertObjective, heads_for
 from textless.pretraining.masking import span_mask
 from textless.pretraining.objective import Batch
-from textless.pretraining.train import pretrain
+from textless.pretraining.train import new_objective, pretrain
 from textless.training.run import read_metrics
 from textless.training.schedule import ScheduleConfig
 
@@ -279,3 +280,18 @@ warm_start = true
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.safetensors")}
     command.main(["encoder", "hubert-iterate", str(toml), str(tmp_path / "out")], standalone_mode=False)
     assert times == {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.safetensors")}
+
+
+EXAMPLES = Path(__file__).parents[1] / "examples" / "configs"
+READY = [path for kind in ("hubert", "wav2vec2", "cpc", "data2vec") for path in sorted(EXAMPLES.glob(f"{kind}*.toml"))]
+
+
+@pytest.mark.parametrize("path", READY, ids=lambda path: path.stem)
+def test_ready_configurations_build_their_objective(path: Path) -> None:
+    """Every ready configuration of an objective is valid, and its encoder can be built (without memory for it)."""
+    made = IterateConfig.load(path)
+    with torch.device("meta"):
+        objective = new_objective(made, [Targets({}, 100, 100.0, "units.jsonl")])
+    millions = sum(p.numel() for p in objective.encoder.parameters()) / 1e6
+    low, high = (90, 100) if path.stem.endswith("base") else (0.2, 6)
+    assert low < millions < high

@@ -144,20 +144,18 @@ def test_passes_interleave() -> None:
     torch.testing.assert_close(both[0, 1:98:2], late[0, :49], rtol=1e-4, atol=ROUNDING)
 
 
-def test_last_layer_of_a_model_with_heads_is_their_posteriors() -> None:
-    heads = (UnitHeadConfig(k=5, per_frame=2, projection=8), UnitHeadConfig(k=7, projection=8))
+def test_layers_after_the_blocks_are_posteriors_of_units() -> None:
+    heads = (UnitHeadConfig(k=5, projection=8), UnitHeadConfig(k=7, per_frame=2, projection=8))
     encoder, waveforms = small_encoder(heads=heads), pad([0.1 * torch.randn(16_000)])
-    posteriors, _ = encoder(*waveforms, 3)
-    x = encoder.all_layers(*waveforms)[0][2][0, 4]
-    expected = []
-    for head in encoder.heads:
-        labels = head.projection(x).view(head.config.per_frame, 8)
-        cosines = torch.stack([F.cosine_similarity(label[None], head.units, dim=1) for label in labels])
-        expected.append((cosines / 0.1).softmax(dim=1).mean(dim=0).sqrt() / 2**0.5)
-    assert (encoder.num_layers, encoder.layer_dim(3), encoder.layer_dim(2)) == (3, 12, 32)
-    torch.testing.assert_close(posteriors[0, 4], torch.cat(expected))
+    posteriors, _ = encoder(*waveforms, 4)
+    x, head = encoder.all_layers(*waveforms)[0][2][0, 4], encoder.heads[1]
+    labels = head.projection(x).view(2, 8)
+    cosines = torch.stack([F.cosine_similarity(label[None], head.units, dim=1) for label in labels])
+    expected = (0.5 * cosines / 0.1).softmax(dim=1).mean(dim=0).sqrt()
+    assert (encoder.num_layers, [encoder.layer_dim(n) for n in (2, 3, 4)]) == (4, [32, 5, 7])
+    torch.testing.assert_close(posteriors[0, 4], expected)
     encoder.attention_window = 20
-    assert encoder(*waveforms, 3)[0].shape == posteriors.shape
+    assert encoder(*waveforms, 4)[0].shape == posteriors.shape
 
 
 def test_bfloat16_stays_near() -> None:

@@ -421,6 +421,38 @@ def test_tts0_of_units_and_its_distance(tmp_path: Path) -> None:
         score_submission(TASKS["tts0"], out, Dataset(tmp_path / "data"))
 
 
+def test_discophon_counts_every_ten_milliseconds(tmp_path: Path) -> None:
+    identity = QuantizerIdentity(encoder="mfcc", k=4, frame_rate=50.0, sha256="0")
+    utterances = [Units("a/x", [2, 0, 3], [2, 3, 1]), Units("a/z", [1], [9])]
+    write_units(tmp_path / "units.jsonl", identity, utterances)
+    data, out = tmp_path / "data", tmp_path / "out"
+    phones = "#file onset offset #phone\nx 0 0.05 a\nx 0.05 0.10 b\nx 0.10 0.12 SIL\n"
+    write(data / "eng-dev/phones.phn", phones)
+    run("submit", "discophon", out, "--from", f"eng-dev={tmp_path / 'units.jsonl'}", "--dataset", data)
+    assert (out / "units-eng-dev.jsonl").read_text() == '{"file":"x","units":[2,2,0,0,0,3]}\n'
+    assert findings("discophon", out, data) == []
+    figures = {(m.table, m.name): m.value for m in score_submission(TASKS["discophon"], out, Dataset(data)).measures}
+    # Of 12 steps, unit 2 has 4 of a, unit 0 has 1 of a and 5 of b, unit 3 has 2 of SIL.
+    joint = np.array([[4, 1, 0], [0, 5, 0], [0, 0, 2]]) / 12
+    p, u = joint.sum(1, keepdims=True), joint.sum(0, keepdims=True)
+    information = sum(
+        x * np.log(x / (a * b))
+        for x, a, b in zip(joint.ravel(), np.repeat(p, 3), np.tile(u, 3).ravel(), strict=True)
+        if x
+    )
+    assert figures["eng-dev many-to-one", "pnmi"] == pytest.approx(100 * information / -(p * np.log(p)).sum())
+    assert figures["eng-dev many-to-one", "per"] == figures["eng-dev one-to-one", "per"] == 0
+    assert figures["eng-dev many-to-one", "f1"] == 100, "found at 40 and 100 ms, true at 50 and 100 ms"
+    write(
+        out / "units-eng-dev.jsonl",
+        '{"file":"x","units":[1]}\n{"file":"x","units":[1.5]}\n{"file":"y","units":[0]}\nno\n',
+    )
+    assert findings("discophon", out, data) == [
+        "error: units-eng-dev.jsonl: lines should be {\"file\": text, \"units\": [0, 1, ...]}: 2, 'line 2', 'line 4'",
+        "error: units-eng-dev.jsonl: extra recordings: 1, 'y'",
+    ]
+
+
 def test_a_dataset_that_the_toolbox_installed(slm: Path, slm_sources: dict[str, Path], tmp_path: Path) -> None:
     """With an index.json; an item may be anywhere, and a list of recordings stands where gold is not given away."""
 

@@ -74,8 +74,13 @@ def _anchor_paths(cls: type[BaseModel], values: dict[str, Any], base: Path) -> N
     """Make the values of `Path` fields absolute, in place, in every group."""
     for name, field in cls.model_fields.items():
         kinds = get_args(field.annotation) or (field.annotation,)
-        if Path in kinds and isinstance(values.get(name), str):
-            values[name] = os.path.normpath(base.absolute() / values[name])
+        value = values.get(name)
+        if Path in kinds and isinstance(value, str):
+            values[name] = os.path.normpath(base.absolute() / value)
+        if Path in kinds and isinstance(value, list):
+            values[name] = [
+                os.path.normpath(base.absolute() / item) if isinstance(item, str) else item for item in value
+            ]
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, BaseModel) and isinstance(values.get(name), dict):
                 _anchor_paths(kind, values[name], base)

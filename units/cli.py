@@ -7,8 +7,24 @@ from typing import Annotated
 import typer
 
 from textless.options import Device, Force, Json, Seed, Shards
+from units import exchange_cli, look_cli, streams_cli
 
 app = typer.Typer(help="Features and speech to discrete units.", no_args_is_help=True)
+
+
+class Method(StrEnum):
+    """How k-means goes through the frames."""
+
+    lloyd = "lloyd"
+    minibatch = "minibatch"
+
+
+class Seeding(StrEnum):
+    """How the first codes are chosen."""
+
+    auto = "auto"
+    plus_plus = "k-means++"
+    parallel = "k-means||"
 
 
 @app.command()
@@ -17,66 +33,129 @@ def fit(
     out: Annotated[Path, typer.Argument(help="Quantizer directory to write.")],
     *,
     k: Annotated[int, typer.Option("--k", min=1, help="Codebook size.")] = 100,
-    iterations: Annotated[int, typer.Option(min=1, help="Iterations of Lloyd's algorithm.")] = 50,
+    method: Annotated[Method, typer.Option(help="In memory, or streamed: memory does not grow with the corpus.")] = (
+        Method.lloyd
+    ),
+    seeding: Annotated[Seeding, typer.Option(help="auto: k-means|| for more than 256 codes.")] = Seeding.auto,
+    iterations: Annotated[
+        int, typer.Option(min=1, help="At most: of Lloyd's algorithm, or passes of mini-batches.")
+    ] = 50,
+    tolerance: Annotated[
+        float, typer.Option(min=0.0, help="Stop when the inertia improves by less, relative to itself.")
+    ] = 1e-4,
     restarts: Annotated[int, typer.Option(min=1, help="Runs from different seeds; the best is kept.")] = 1,
-    max_frames: Annotated[int, typer.Option(min=1, help="More are sampled uniformly.")] = 1_000_000,
+    max_frames: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="More are sampled uniformly; 0: all (default: a million for lloyd, all for minibatch)."
+        ),
+    ] = None,
+    batch_frames: Annotated[int, typer.Option(min=1, help="Of a mini-batch, all processes together.")] = 32768,
+    spherical: Annotated[bool, typer.Option("--spherical", help="Compare directions: frames of unit length.")] = False,
+    speaker_normalised: Annotated[
+        bool, typer.Option("--speaker-normalised", help="Normalise features by speaker, here and in encoding.")
+    ] = False,
+    manifest: Annotated[Path | None, typer.Option("--manifest", help="Names the speakers of the store.")] = None,
     duration_penalty: Annotated[
         float, typer.Option(min=0.0, help="Units that last: the price of a change, in multiples of the inertia.")
     ] = 0.0,
     seed: Seed = 0,
+    device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Fit k-means to stored features."""
+    """Fit k-means to stored features; a stopped fit goes on where it was."""
     import json
 
+    from textless.audio.manifest import read_manifest
     from units.config import KMeansConfig
     from units.fit import fit_quantizer
 
+    if max_frames is None:
+        max_frames = 1_000_000 if method is Method.lloyd else 0
     config = KMeansConfig(
         k=k,
+        method=method.value,
+        seeding=seeding.value,
         iterations=iterations,
+        tolerance=tolerance,
         restarts=restarts,
-        max_frames=max_frames,
+        max_frames=max_frames or None,
+        batch_frames=batch_frames,
+        spherical=spherical,
+        speaker_normalised=speaker_normalised,
         duration_penalty=duration_penalty,
         seed=seed,
     )
-    quantizer, result = fit_quantizer(features, out, config, force=force)
+    speakers = read_manifest(manifest) if manifest is not None else None
+    done = fit_quantizer(features, out, config, manifest=speakers, device=device, force=force)
+    if done is None:
+        return
+    result, identity = done.result, done.quantizer.identity
+    measured = {
+        "inertia": result.inertia,
+        "frames": result.frames,
+        "empty": result.empty,
+        "reassigned": result.reassigned,
+        "steps": result.steps,
+        "seconds": round(done.seconds, 2),
+        "memory_mib": round(done.memory),
+    }
     if as_json:
-        row = {"identity": quantizer.identity.model_dump(), "inertia": result.inertia, "empty": result.empty}
-        typer.echo(json.dumps(row))
+        typer.echo(json.dumps({"identity": identity.model_dump(), **measured}))
     else:
-        typer.echo(f"{quantizer.identity}: inertia {result.inertia:.4f} a frame, {result.empty} empty codes -> {out}")
+        typer.echo(
+            f"{identity}: inertia {result.inertia:.4f} a frame over {result.frames} frames, {result.empty} empty codes "
+            f"({result.reassigned} reassigned), {result.steps} steps in {done.seconds:.1f} s, {done.memory:.0f} MiB "
+            f"-> {out}"
+        )
 
 
 @app.command()
 def encode(
-    manifest: Annotated[Path, typer.Argument(help="Manifest of the recordings.")],
+    source: Annotated[Path, typer.Argument(help="Manifest of the recordings, or a feature store of the same encoder.")],
     out: Annotated[Path, typer.Argument(help="units.jsonl to write.")],
     quantizer: Annotated[Path, typer.Option("--quantizer", help="Quantizer directory.")],
     *,
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Names the speakers of a store, for speaker normalisation.")
+    ] = None,
     shards: Shards = None,
     device: Device = "auto",
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Encode every recording of a manifest to deduplicated units with durations."""
+    """Encode every recording, or its stored features, to deduplicated units with durations."""
     import json
 
     from textless.audio.manifest import read_manifest
     from textless.distributed import select_device
-    from units.encode import SpeechToUnits, encode_corpus
+    from textless.errors import UserError
+    from textless.features.store import FeatureStore
+    from units.encode import SpeechToUnits, encode_corpus, encode_store
     from units.quantizer import load_quantizer
 
-    corpus = read_manifest(manifest)
-    speech_to_units = SpeechToUnits(load_quantizer(quantizer), select_device(device))
-    done, skipped = encode_corpus(corpus, speech_to_units, out, n_shards=shards, force=force)
-    if as_json:
-        typer.echo(json.dumps({"utterances": done, "skipped": len(skipped)}))
+    where = select_device(device)
+    if source.is_dir():
+        loaded = load_quantizer(quantizer, where)
+        speakers = read_manifest(manifest) if manifest is not None else None
+        skipped = 0
+        done = encode_store(FeatureStore(source), loaded, out, manifest=speakers, n_shards=shards, force=force)
     else:
-        typer.echo(f"{done} utterances as units of {speech_to_units.quantizer.identity} -> {out}")
+        if manifest is not None:
+            raise UserError(
+                "--manifest names the speakers of a feature store; here the recordings are a manifest already"
+            )
+        speech_to_units = SpeechToUnits(load_quantizer(quantizer), where)
+        loaded = speech_to_units.quantizer
+        done, passed_over = encode_corpus(read_manifest(source), speech_to_units, out, n_shards=shards, force=force)
+        skipped = len(passed_over)
+    if as_json:
+        typer.echo(json.dumps({"utterances": done, "skipped": skipped}))
+    else:
+        typer.echo(f"{done} utterances as units of {loaded.identity} -> {out}")
         if skipped:
-            typer.echo(f"{len(skipped)} recordings skipped, see {out.with_name('skipped.tsv')}")
+            typer.echo(f"{skipped} recordings skipped, see {out.with_name('skipped.tsv')}")
 
 
 class Representation(StrEnum):
@@ -106,27 +185,10 @@ def features_(
     typer.echo(f"{representation.value} features of {units} -> {out}")
 
 
-@app.command()
-def stats(units: Annotated[Path, typer.Argument(help="units.jsonl.")], *, as_json: Json = False) -> None:
-    """Usage, perplexity, entropy bit rate and durations."""
-    import json
-    from dataclasses import asdict
-
-    from units.files import read_units
-    from units.stats import unit_statistics
-
-    file = read_units(units)
-    s = unit_statistics(file)
-    if as_json:
-        typer.echo(json.dumps({"quantizer": file.quantizer.model_dump(), **asdict(s)}))
-        return
-    p = s.duration_percentiles
-    typer.echo(
-        f"quantizer     {file.quantizer}\n"
-        f"utterances    {s.utterances}, {s.hours:.2f} h, {s.frames} frames, {s.units} deduplicated units\n"
-        f"codes used    {s.used} of {s.k}, perplexity {s.perplexity:.1f}\n"
-        f"at frame rate {s.frame_entropy:.2f} bits x {file.quantizer.frame_rate:g} Hz = {s.frame_bit_rate:.0f} bit/s\n"
-        f"deduplicated  {s.unit_entropy:.2f} bits x {s.units_per_second:.1f} /s = {s.unit_bit_rate:.0f} bit/s\n"
-        f"durations     mean {1000 * s.mean_duration:.0f} ms, median {1000 * p['50']:.0f} ms, "
-        f"5-95 % {1000 * p['5']:.0f}-{1000 * p['95']:.0f} ms, {s.duration_entropy:.2f} bits"
-    )
+app.command()(look_cli.stats)
+app.command()(look_cli.compare)
+app.command("import-quantizer")(exchange_cli.import_quantizer)
+app.command("export-quantizer")(exchange_cli.export_quantizer)
+app.command()(exchange_cli.convert)
+app.add_typer(streams_cli.bpe, name="bpe")
+app.add_typer(streams_cli.prosody, name="prosody")

@@ -1,16 +1,18 @@
 """Units on disk. This module owns `units.jsonl`.
 
-Line 1 is a header object: `format` "textless-units", `version`, `quantizer` (identity), `frame_rate` in Hz, `k`.
-Every further line is one utterance: `{"id": str, "units": [int], "durations": [int]}`, deduplicated units with the
-number of frames each lasted. Output that has no timing (a unit LM's continuation) has no `durations`.
+Line 1 is a header object: `format` "textless-units", `version`, `quantizer` (identity), `frame_rate` in Hz, `k`, and
+`streams` if there are any. Every further line is one utterance: `{"id": str, "units": [int], "durations": [int]}`,
+deduplicated units with the number of frames each lasted. Output that has no timing (a unit LM's continuation) has no
+`durations`. With streams, `"streams": {"f0": [int], ...}` holds one value of each beside every unit.
 """
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from textless.config import Config
 from textless.errors import UserError
 from textless.files import read_jsonl, shard_paths, write_jsonl
 from textless.provenance import check_header, make_header
@@ -19,13 +21,24 @@ from units.identity import QuantizerIdentity
 FORMAT, VERSION = "textless-units", 1
 
 
+class Stream(Config):
+    """A further sequence beside the units: how many values it takes (0..size-1), and a hash of what made it."""
+
+    size: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Units:
-    """Deduplicated units of an utterance, and how many frames each lasted (None: not known)."""
+    """Deduplicated units of an utterance, how many frames each lasted (None: not known), and what else goes with them.
+
+    `streams` are as long as `units`.
+    """
 
     id: str
     units: list[int]
     durations: list[int] | None = None
+    streams: dict[str, list[int]] = field(default_factory=dict)
 
     @property
     def n_frames(self) -> int:
@@ -39,12 +52,19 @@ class UnitsFile:
 
     quantizer: QuantizerIdentity
     utterances: list[Units]
+    streams: dict[str, Stream] = field(default_factory=dict)
 
 
-def write_units(path: Path, quantizer: QuantizerIdentity, utterances: Iterable[Units]) -> None:
-    """Write a units file atomically."""
+def write_units(
+    path: Path,
+    quantizer: QuantizerIdentity,
+    utterances: Iterable[Units],
+    streams: Mapping[str, Stream] | None = None,
+) -> None:
+    """Write a units file atomically; `streams` declares those of the utterances."""
+    declared = {"streams": {name: stream.model_dump() for name, stream in streams.items()}} if streams else {}
     header = make_header(
-        FORMAT, VERSION, quantizer=quantizer.model_dump(), frame_rate=quantizer.frame_rate, k=quantizer.k
+        FORMAT, VERSION, quantizer=quantizer.model_dump(), frame_rate=quantizer.frame_rate, k=quantizer.k, **declared
     )
     write_jsonl(path, chain([header], (_row(item) for item in utterances)))
 
@@ -53,6 +73,8 @@ def _row(item: Units) -> dict[str, Any]:
     row: dict[str, Any] = {"id": item.id, "units": item.units}
     if item.durations is not None:
         row["durations"] = item.durations
+    if item.streams:
+        row["streams"] = item.streams
     return row
 
 
@@ -60,40 +82,86 @@ def read_units(path: Path) -> UnitsFile:
     """Read a units file, or all shards of it.
 
     Raises:
-        UserError: not a units file; a line without id or units; units outside 0..K-1; durations that do not fit;
-            shards of different quantizers; an id that occurs twice.
+        UserError: not a units file; a line without id or units; units outside 0..K-1; durations or streams that do
+            not fit; shards of different quantizers or with different streams; an id that occurs twice; a missing shard.
     """
-    quantizer: QuantizerIdentity | None = None
-    utterances: list[Units] = []
-    for shard in shard_paths(path):
-        rows = read_jsonl(shard)
-        header = check_header(next(rows, None), FORMAT, VERSION, shard)
-        identity = QuantizerIdentity.parse(header.get("quantizer", {}), str(shard))
-        if quantizer is not None and identity != quantizer:
-            raise UserError(f"{shard} holds units of {identity}, the shards before it of {quantizer}")
-        quantizer = identity
-        utterances.extend(_checked(rows, shard, identity.k))
-    assert quantizer is not None
-    seen: set[str] = set()
-    for item in utterances:
-        if item.id in seen:
-            raise UserError(f"{path} has two utterances with the id {item.id!r}")
-        seen.add(item.id)
-    return UnitsFile(quantizer, utterances)
+    head, utterances = scan_units(path)
+    file = UnitsFile(head.quantizer, list(utterances), head.streams)
+    repeated = first_repeated(item.id for item in file.utterances)
+    if repeated is not None:
+        raise UserError(f"{path} has two utterances with the id {repeated!r}")
+    return file
 
 
-def _checked(rows: Iterable[Any], path: Path, k: int) -> Iterator[Units]:
+def scan_units(path: Path) -> tuple[UnitsFile, Iterator[Units]]:
+    """Like `read_units`, one utterance at a time: what the header says (no utterances), and a stream of them.
+
+    Ids are not compared with each other.
+    """
+    shards = shard_paths(path)
+    head = _read_head(shards[0])
+    return head, chain.from_iterable(_scan_shard(shard, head) for shard in shards)
+
+
+def _scan_shard(path: Path, first: UnitsFile) -> Iterator[Units]:
+    head = _read_head(path)
+    if head.quantizer != first.quantizer:
+        raise UserError(f"{path} holds units of {head.quantizer}, the shards before it of {first.quantizer}")
+    if head.streams != first.streams:
+        raise UserError(f"{path} has other streams ({', '.join(head.streams) or 'none'}) than the shards before it")
+    rows = read_jsonl(path)
+    next(rows)
+    return checked(_items(rows, path), head, path)
+
+
+def _read_head(path: Path) -> UnitsFile:
+    header = check_header(next(read_jsonl(path), None), FORMAT, VERSION, path)
+    identity = QuantizerIdentity.parse(header.get("quantizer", {}), str(path))
+    return UnitsFile(identity, [], {n: Stream.parse(v, str(path)) for n, v in header.get("streams", {}).items()})
+
+
+def _items(rows: Iterable[Any], path: Path) -> Iterator[Units]:
     for number, row in enumerate(rows, 2):
         try:
-            item = Units(row["id"], row["units"], row.get("durations"))
-            in_range = all(0 <= unit < k for unit in item.units)
-            lasting = item.durations is None or (
-                len(item.durations) == len(item.units) and all(duration > 0 for duration in item.durations)
-            )
+            yield Units(row["id"], row["units"], row.get("durations"), row.get("streams", {}))
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}:{number} should be an object with id, units and durations") from error
-        if not in_range:
-            raise UserError(f"{path}:{number} ({item.id}): units should lie in 0..{k - 1}")
-        if not lasting:
-            raise UserError(f"{path}:{number} ({item.id}): needs one positive duration a unit")
+
+
+def checked(items: Iterable[Units], head: UnitsFile, path: Path) -> Iterator[Units]:
+    """Yield utterances that are what the head of their file says.
+
+    Raises:
+        UserError: naming the line that is not.
+    """
+    k = head.quantizer.k
+    for number, item in enumerate(items, 2):
+        where = f"{path}:{number} ({item.id})"
+        try:
+            if not all(0 <= unit < k for unit in item.units):
+                raise UserError(f"{where}: units should lie in 0..{k - 1}")
+            if item.durations is not None and (
+                len(item.durations) != len(item.units) or not all(duration > 0 for duration in item.durations)
+            ):
+                raise UserError(f"{where}: needs one positive duration a unit")
+            if item.streams.keys() != head.streams.keys():
+                raise UserError(
+                    f"{where} has the streams {list(item.streams)}, the header declares {list(head.streams)}"
+                )
+            for name, values in item.streams.items():
+                size = head.streams[name].size
+                if len(values) != len(item.units) or not all(0 <= value < size for value in values):
+                    raise UserError(f"{where}: needs one value of {name} in 0..{size - 1} a unit")
+        except (TypeError, AttributeError) as error:
+            raise UserError(f"{path}:{number} should be an object with id, units and durations") from error
         yield item
+
+
+def first_repeated(ids: Iterable[str]) -> str | None:
+    """The first id that occurs a second time, or None."""
+    seen: set[str] = set()
+    for utterance_id in ids:
+        if utterance_id in seen:
+            return utterance_id
+        seen.add(utterance_id)
+    return None

@@ -5,6 +5,7 @@ The identity travels in every units file, unit LM and vocoder, and is compared w
 
 from textless.config import Config
 from textless.errors import UserError
+from textless.files import sha256
 
 
 class QuantizerIdentity(Config):
@@ -26,3 +27,10 @@ def require_same(expected: QuantizerIdentity, found: QuantizerIdentity, expected
             f"{expected_by} was made with the quantizer {expected}, but {found_in} holds units of {found}: "
             "encode the speech again with the first, or use a model of the second"
         )
+
+
+def stated_identity(encoder: str, k: int, frame_rate: float) -> QuantizerIdentity:
+    """Identity of units whose quantizer is not at hand: equal statements make equal identities, and no quantizer's."""
+    return QuantizerIdentity(
+        encoder=encoder, k=k, frame_rate=frame_rate, sha256=sha256(f"stated {encoder} {k} {frame_rate!r}".encode())
+    )

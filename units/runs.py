@@ -14,6 +14,6 @@ def deduplicate(units: Sequence[int] | np.ndarray) -> tuple[list[int], list[int]
     return frames[starts].tolist(), np.diff(starts, append=len(frames)).tolist()
 
 
-def expand(units: Sequence[int], durations: Sequence[int]) -> np.ndarray:
+def expand(units: Sequence[int] | np.ndarray, durations: Sequence[int] | np.ndarray) -> np.ndarray:
     """Inverse of `deduplicate`: units `(N,)` and durations `(N,)` → units `(T,)` at frame rate."""
     return np.repeat(np.asarray(units, dtype=np.int64), np.asarray(durations, dtype=np.int64))

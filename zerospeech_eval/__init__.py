@@ -1,1 +1,1 @@
-"""ZeroSpeech evaluators: ABX of features, sWUGGY and sBLIMP of unit language models, phone error rate of speech."""
+"""Evaluators, ZeroSpeech's and their kin: of features, units, language models, discovered terms and speech."""

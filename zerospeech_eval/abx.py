@@ -1,258 +1,249 @@
 """ABX discrimination of features (Schatz et al. 2013), as the ZeroSpeech benchmarks define it, by one pass over pairs.
 
 A token X is compared with A, of the same phone, and B, of another one; the error rate of a cell is the share of its
-triplets (a, b, x) with d(x, a) > d(x, b), ties counting one half. Cells are those of `task`, d is dynamic time warping
-over frame distances (`dtw`, `distances`), and the score is a mean of means (`cells.Score.value`).
+triplets (a, b, x) with d(x, a) > d(x, b), ties counting one half. Cells are those of a `task`, d is dynamic time
+warping over frame distances (`dtw`, `distances`), and the score is a mean of means (`abx_score`).
 
-Each context is done by itself: its frames are gathered, a few matrix products give the distances between all of them,
-and each pair of tokens that some cell needs is aligned once, for both directions and for both speaker modes.
+A `plan` puts the tokens of several tasks into blocks. For each pair of blocks the frames are gathered, a few matrix
+products give the distances between all of them, and each pair of tokens that some cell needs is aligned once, for both
+directions and for every task.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from textless.corpora.items import Item
 from textless.errors import UserError
 from textless.progress import track
-from zerospeech_eval.cells import Buckets, Score, count_triplets
-from zerospeech_eval.datasets import Dataset, FrameSlice, make_dataset
-from zerospeech_eval.distances import Distance, FrameTable, frame_distances, prepare
-from zerospeech_eval.dtw import align_pairs
-from zerospeech_eval.task import ContextMode, Group, SpeakerMode, Task, make_groups
-from zerospeech_eval.threads import map_threads
+from zerospeech_eval.abx_score import Score, make_score
+from zerospeech_eval.cells import Cells, count_triplets, find_meetings, join_cells, mark_pairs
+from zerospeech_eval.datasets import Dataset, make_dataset
+from zerospeech_eval.frame_slices import FrameSlice
+from zerospeech_eval.plan import Plan, make_plan
+from zerospeech_eval.task import ContextMode, SpeakerMode, Task, zerospeech_task
+from zerospeech_eval.threads import cores, map_threads
+from zerospeech_eval.token_distances import NO_DISTANCES, Distance, EditDistances, TokenDistances, WarpedDistances
+from zerospeech_eval.token_frames import Form, Pooling, TokenFrames, gather
 
-TILE_FRAMES = 1024  # a tile of 4 MB stays in the cache between the product, the arccos and the alignment
-TIED_FRAMES = 4096  # distinct frames up to which a block with repeated frames is one tile
-BLOCK_FRAMES = {"within": 512, "across": 8192}  # speakers are packed up to so many frames
-LARGEST_BLOCK = 4 << 30  # bytes of distances between the tokens of one block
+if TYPE_CHECKING:
+    import torch
+
+STRIP_FRAMES = 8192  # gathered at once where a pair of blocks is too large for the memory
+Found = dict[str, Cells]
 
 
 def abx(
     items: Iterable[Item],
     features: Mapping[str, np.ndarray],
-    frequency: str | float,
+    frequency: str | float | None,
     *,
     speaker: SpeakerMode = "within",
     context: ContextMode = "within",
     distance: Distance = "angular",
+    pooling: Pooling = "none",
     frame_slice: FrameSlice = "exact",
     max_size_group: int | None = None,
     max_x_across: int | None = None,
     seed: int = 0,
     skip_missing: bool = False,
 ) -> Score:
-    """ABX error rate of features; `evaluate` does several speaker modes in one pass.
+    """ABX error rate of features; `evaluate` does several tasks, of any labels, in one pass.
 
     Args:
         items: tokens, see `textless.corpora.items.read_items`.
         features: `(T, D)` by file, e.g. `textless.features.store.open_features(path)`.
-        frequency: frames a second of the features, exact where given as text.
+        frequency: frames a second of the features, exact where given as text; see `datasets.make_dataset`.
         speaker: X from the speaker of A and B, or from another.
         context: compare in the same context (previous and next phone), or in any.
-        distance: between frames.
-        frame_slice: see `datasets.make_dataset`.
+        distance: between tokens, see `evaluate`.
+        pooling: see `evaluate`.
+        frame_slice: see `frame_slices`.
         max_size_group: see `task.Task`; None is the exact score, without sampling.
         max_x_across: see `task.Task`.
         seed: of the sampling.
         skip_missing: leave out, and count in `.data.skipped`, tokens whose frames are not there.
 
     Returns:
-        Score: `.value` is the error rate, 0 to 1; `.cells` and `.phone_pairs` say where it comes from.
+        Score: `.value` is the error rate, 0 to 1; `.rows()` and `.pairs` say where it comes from.
 
     Raises:
         UserError: features are missing or unusable, or no cell can be built.
     """
     data = make_dataset(items, features, frequency, frame_slice=frame_slice, skip_missing=skip_missing)
-    task = Task((speaker,), context, max_size_group, max_x_across, seed)
-    return evaluate(task, data, distance)[speaker]
+    task = zerospeech_task(speaker, context, max_size_group=max_size_group, max_x_across=max_x_across, seed=seed)
+    return evaluate({speaker: task}, data, distance, pooling=pooling)[speaker]
 
 
-def evaluate(task: Task, data: Dataset, distance: Distance = "angular", workers: int | None = None) -> dict[str, Score]:
-    """Scores by speaker mode, in one pass; uses `workers` threads (default: every core)."""
-    groups = list(make_groups(task, data))
-    blocks = (pair for group in track(groups, "ABX") for pair in _block_pairs(task, data, group))
-    tables = list(map_threads(partial(_evaluate_blocks, data, distance), blocks, workers))
-    table = np.concatenate(tables) if tables else np.zeros((0, 7), dtype=np.int64)
-    is_within = table[:, 1] == table[:, 2]
-    modes = {"within": is_within, "across": ~is_within}
-    return {mode: _make_score(mode, task, data, table[modes[mode]]) for mode in task.speakers}
+def evaluate(
+    tasks: Mapping[str, Task],
+    data: Dataset,
+    distance: Distance = "angular",
+    *,
+    pooling: Pooling = "none",
+    unit_length: bool = False,
+    workers: int | None = None,
+    memory: int | None = None,
+    device: "torch.device | None" = None,
+) -> dict[str, Score]:
+    """Score tasks by name, in one pass.
 
+    Args:
+        tasks: what to compare.
+        data: the tokens.
+        distance: between frames, under dynamic time warping; or `edit` (of sequences of units without repetitions,
+            divided by the longer one), or `levenshtein` (of all units, not divided: ABXpy's).
+        pooling: compare one frame a token, the mean of its frames, plain or under a Hamming window.
+        unit_length: scale frames to length 1 first, for every distance, as Libri-light does.
+        workers: threads (default: every core).
+        memory: bytes for distances and cells (default: a quarter of the machine's memory).
+        device: compute on it by torch; None is the CPU, by threads.
 
-def _make_score(mode: SpeakerMode, task: Task, data: Dataset, table: np.ndarray) -> Score:
-    if not len(table):
-        context = "in one context" if task.context == "within" else "in all"
-        wants = {
-            "within": f"two tokens of a phone and one of another, by one speaker {context}",
-            "across": f"two phones by one speaker {context} and one of them by another speaker",
-        }
-        raise UserError(
-            f"the items make no {mode}-speaker cell: it takes {wants[mode]}, and there are {len(data)} tokens of "
-            f"{len(data.phones)} phones by {len(data.speakers)} speakers in {len(data.contexts)} contexts"
-            + ("; --context any compares across contexts" if task.context == "within" else "")
-        )
-    return Score(mode, task.context, data, *np.ascontiguousarray(table.T))
-
-
-@dataclass(frozen=True)
-class Block:
-    """Some speakers of a group: buckets `first:last`."""
-
-    group: Group
-    first: int
-    last: int
-
-    @property
-    def tokens(self) -> np.ndarray:
-        """Numbers of the tokens in the dataset, `(n,)`."""
-        bounds = self.group.bounds
-        return self.group.tokens[bounds[self.first] : bounds[self.last]]
-
-    @property
-    def buckets(self) -> Buckets:
-        """Buckets of `tokens`."""
-        span = slice(self.first, self.last)
-        bounds = self.group.bounds[self.first : self.last + 1] - self.group.bounds[self.first]
-        return Buckets(bounds, self.group.phone[span], self.group.speaker[span])
-
-    @property
-    def needed(self) -> np.ndarray:
-        """Rows of `Group.needed`."""
-        return self.group.needed[self.first : self.last]
-
-
-def _block_pairs(task: Task, data: Dataset, group: Group) -> Iterator[tuple[Block, Block]]:
-    blocks = list(_blocks(group, data, BLOCK_FRAMES["across" if "across" in task.speakers else "within"]))
-    for i, rows in enumerate(blocks):
-        for columns in blocks[i:]:
-            if _needs(rows.needed, columns.buckets.speaker) or _needs(columns.needed, rows.buckets.speaker):
-                yield rows, columns
-
-
-def _needs(needed: np.ndarray, speakers: np.ndarray) -> bool:
-    """Whether any row is X for any of the speakers."""
-    return bool(needed[:, np.unique(speakers)].any())
-
-
-def _blocks(group: Group, data: Dataset, most_frames: int) -> Iterator[Block]:
-    """Pack consecutive speakers; a speaker is never split."""
-    lengths = np.append(0, np.cumsum(data.stop[group.tokens] - data.start[group.tokens]))[group.bounds]
-    first = 0
-    edges = np.append(np.flatnonzero(np.diff(group.speaker)) + 1, len(group.speaker))
-    for before, edge in zip(np.append(0, edges), edges, strict=False):
-        if before > first and lengths[edge] - lengths[first] > most_frames:
-            yield Block(group, first, int(before))
-            first = int(before)
-    yield Block(group, first, len(group.speaker))
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """Frames of a block: token i is `frames[bounds[i]:bounds[i + 1]]`; `speakers` and `needs` are by token."""
-
-    frames: FrameTable
-    bounds: np.ndarray
-    speakers: np.ndarray
-    needs: np.ndarray
-
-
-def _gather(data: Dataset, block: Block, distance: Distance) -> Gathered:
-    tokens, sizes = block.tokens, np.diff(block.buckets.bounds)
-    bounds = np.append(0, np.cumsum(data.stop[tokens] - data.start[tokens]))
-    frames = prepare(data.frames(tokens), distance)
-    return Gathered(frames, bounds, np.repeat(block.buckets.speaker, sizes), np.repeat(block.needed, sizes, axis=0))
-
-
-def _evaluate_blocks(data: Dataset, distance: Distance, pair: tuple[Block, Block]) -> np.ndarray:
-    """Cells between two blocks in both roles, `(cells, 7)`: context, speaker, X speaker, a, b, wins, triplets."""
-    rows, columns = pair
-    n, m = len(rows.tokens), len(columns.tokens)
-    if 8 * n * m > LARGEST_BLOCK:
-        raise UserError(
-            f"{max(n, m)} tokens of one context and speaker are too many to compare all pairs; use --max-size-group"
-        )
-    forward = np.empty((n, m))
-    if rows is columns:
-        backward = forward
-        _align(_gather(data, rows, distance), None, distance, forward, backward)
-        tables = [_count(rows, rows, forward)]
-    else:
-        backward = np.empty((m, n))
-        _align(_gather(data, rows, distance), _gather(data, columns, distance), distance, forward, backward)
-        tables = [_count(rows, columns, forward), _count(columns, rows, backward)]
-    table = np.concatenate(tables)
-    table[:, 1:3] = rows.group.speaker_names[table[:, 1:3]]
-    return table
-
-
-def _count(x: Block, ab: Block, distances: np.ndarray) -> np.ndarray:
-    table = count_triplets(distances, x.buckets, ab.buckets, x.needed)
-    return np.insert(table, 0, x.group.context, axis=1)
-
-
-def _align(
-    rows: Gathered, columns: Gathered | None, distance: Distance, forward: np.ndarray, backward: np.ndarray
-) -> None:
-    """Fill `forward` with d(row, column) and `backward` with d(column, row), tile by tile.
-
-    Frames that occur twice need their distances from one product, see `distances`; blocks with such frames, of codes
-    above all, are one tile as long as their distinct frames are few. (Beyond that, distances between them can differ in
-    the last digit of float32.)
+    Raises:
+        UserError: a task has no cell, a column is missing, or the cells do not fit into the memory.
     """
-    sides = [rows] if columns is None else [rows, columns]
-    keys, counts = np.unique(np.concatenate([side.frames.keys for side in sides]), return_counts=True)
-    repeated = keys[counts > 1]
-    whole = len(repeated) > 0 and len(keys) <= TIED_FRAMES
-    row_tiles = list(_tiles(rows, whole=whole))
-    column_tiles = row_tiles if columns is None else list(_tiles(columns, whole=whole))
-    for i, row in enumerate(row_tiles):
-        for column in column_tiles[i if columns is None else 0 :]:
-            if not (_needs(row.needs, column.speakers) or _needs(column.needs, row.speakers)):
-                continue
-            costs, unit = frame_distances(row.table, column.table, distance, repeated)
-            align_pairs(
-                costs,
-                unit,
-                row.index,
-                row.bounds,
-                column.index,
-                column.bounds,
-                row.needs,
-                column.needs,
-                row.speakers,
-                column.speakers,
-                row is column,
-                forward[row.span, column.span],
-                backward[column.span, row.span],
+    memory = memory or default_memory() // 2
+    workers = workers or cores()
+    form = Form(pooling, unit_length)
+    compare = _token_distances(data, distance, form, device)
+    job = Job(make_plan(tasks, data), data, compare, form, memory // (2 * workers))
+    parts: dict[str, list[Cells]] = {name: [] for name in tasks}
+    held = 0
+    for found in map_threads(job.run, track(job.plan.pairs, "ABX"), workers):
+        for name, cells in found:
+            parts[name].append(cells)
+            held += cells.nbytes
+        if 3 * held > memory // 2:  # joining them takes twice as much again
+            raise UserError(
+                f"the cells do not fit into {memory / 2**30:.2g} GB; use --max-x-across, fewer tasks, or more --memory"
             )
+    labels = {name: buckets.labels for name, buckets in job.plan.buckets.items()}
+    return {name: _score(task, data, join_cells(parts.pop(name)), labels[name]) for name, task in tasks.items()}
+
+
+def default_memory() -> int:
+    """Half of this machine's memory, in bytes."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+
+
+def _token_distances(data: Dataset, distance: Distance, form: Form, device: "torch.device | None") -> TokenDistances:
+    if distance in {"edit", "levenshtein", "identical"}:
+        if form != Form():
+            raise UserError(f"{distance} compares units as they are; leave out --pooling and --unit-length")
+    elif data.codebook is None and data.width == 1 and (distance == "angular" or data.arrays[0].dtype.kind in "iu"):
+        raise UserError(
+            f"{distance} compares vectors, but these features are single numbers: compare units by --distance "
+            "identical, edit or levenshtein, or as codebook vectors or one-hot"
+        )
+    if distance == "edit" or distance == "levenshtein":  # noqa: PLR1714 -- tells mypy what is left
+        return EditDistances(distance)
+    if device is not None and device.type != "cpu":
+        from zerospeech_eval.torch_distances import TorchDistances
+
+        return TorchDistances(distance, device)
+    return WarpedDistances(distance)
+
+
+def _score(task: Task, data: Dataset, cells: Cells, labels: Mapping[str, np.ndarray]) -> Score:
+    if not len(cells.roles):
+        same = f"one {' and '.join(task.by)}" if task.by else "all"
+        wants = (
+            f"two of {task.on} and one of them again, by one and by another {' and '.join(task.across)}, in {same}"
+            if task.across
+            else f"two tokens of one {task.on} and one of another, in {same}"
+        )
+        there = ", ".join(f"{len(data.label(c).names)} of {c}" for c in (task.on, *task.by, *task.across))
+        raise UserError(
+            f"the items make no {'across' if task.across else 'within'} cell: it takes {wants}, and there are "
+            f"{len(data)} tokens, {there}"
+            + ("; --context any compares across contexts" if "context" in task.by else "")
+        )
+    return make_score(task, data, cells, labels)
 
 
 @dataclass(frozen=True)
-class Tile:
-    """Consecutive tokens of a block: their distinct frames, and where each of their frames is among those."""
+class Job:
+    """Evaluates pairs of blocks, in `room` bytes each."""
 
-    span: slice
-    table: FrameTable
-    index: np.ndarray
-    bounds: np.ndarray
-    speakers: np.ndarray
-    needs: np.ndarray
+    plan: Plan
+    data: Dataset
+    compare: TokenDistances
+    form: Form
+    room: int
 
+    def run(self, pair: tuple[int, int]) -> list[tuple[str, Cells]]:
+        """Cells between two blocks, in both roles."""
+        first, second = pair
+        if self.compare.symmetric and self._fits(first, second):
+            return list(self._both_ways(first, second))
+        cells = list(self._one_way(first, second))
+        return cells if first == second else cells + list(self._one_way(second, first))
 
-def _tiles(side: Gathered, *, whole: bool) -> Iterator[Tile]:
-    most = int(side.bounds[-1]) if whole else TILE_FRAMES
-    first, count = 0, len(side.bounds) - 1
-    while first < count:
-        last = max(int(np.searchsorted(side.bounds, side.bounds[first] + most, side="right")) - 1, first + 1)
-        frames = side.frames[int(side.bounds[first]) : int(side.bounds[last])]
-        _, original, index = np.unique(frames.keys, return_index=True, return_inverse=True)
-        if len(original) == len(frames):  # nothing repeats: keep the order, for the sake of the cache
-            table, index = frames, np.arange(len(frames))
-        else:
-            table = frames[original]
-        span = slice(first, last)
-        bounds = side.bounds[first : last + 1] - side.bounds[first]
-        yield Tile(span, table, index, bounds, side.speakers[span], side.needs[span])
-        first = last
+    def _both_ways(self, first: int, second: int) -> Iterator[tuple[str, Cells]]:
+        (row_0, row_1), (column_0, column_1) = self.plan.blocks[first], self.plan.blocks[second]
+        buckets = self.plan.buckets
+        there = {name: find_meetings(b, first, second) for name, b in buckets.items()}
+        back = {name: find_meetings(b, second, first) for name, b in buckets.items()} if first != second else {}
+        wanted = np.zeros((row_1 - row_0, column_1 - column_0), dtype=bool)
+        for name, meetings in there.items():
+            mark_pairs(buckets[name], meetings, row_0, column_0, wanted)
+        for name, meetings in back.items():
+            mark_pairs(buckets[name], meetings, column_0, row_0, wanted.T)
+        if first == second:
+            wanted = np.triu(wanted | wanted.T, 1)
+        if not wanted.any():
+            return
+        forward = np.empty(wanted.shape)
+        backward = forward if first == second else np.empty(wanted.T.shape)
+        rows = self._gather(row_0, row_1)
+        columns = rows if first == second else self._gather(column_0, column_1)
+        self.compare.fill(rows, columns, wanted, forward, backward)
+        for name, b in buckets.items():
+            yield name, count_triplets(b, there[name], row_0, column_0, forward)
+            if back:
+                yield name, count_triplets(b, back[name], column_0, row_0, backward)
+
+    def _one_way(self, x: int, ab: int) -> Iterator[tuple[str, Cells]]:
+        """Cells with X in one block and A and B in the other, in strips of X that fit into the room."""
+        (row_0, row_1), (column_0, column_1) = self.plan.blocks[x], self.plan.blocks[ab]
+        buckets = self.plan.buckets
+        meetings = {name: find_meetings(b, x, ab) for name, b in buckets.items()}
+        height = max(1, self.room // (18 * (column_1 - column_0)))
+        for first, last in self._spans(row_0, row_1, height):
+            wanted = np.zeros((last - first, column_1 - column_0), dtype=bool)
+            for name, found in meetings.items():
+                mark_pairs(buckets[name], found, first, column_0, wanted)
+            if not wanted.any():
+                continue
+            distances = np.empty(wanted.shape)
+            rows = self._gather(first, last)
+            for start, stop in self._spans(column_0, column_1):
+                part = slice(start - column_0, stop - column_0)
+                columns = self._gather(start, stop)
+                self.compare.fill(rows, columns, wanted[:, part], distances[:, part], NO_DISTANCES)
+            for name, b in buckets.items():
+                yield name, count_triplets(b, meetings[name], first, column_0, distances)
+
+    def _spans(self, first: int, last: int, most_tokens: int | None = None) -> Iterator[tuple[int, int]]:
+        """Consecutive places that hold up to `STRIP_FRAMES`, and at most so many tokens."""
+        ends = np.cumsum(self.data.lengths[self.plan.tokens[first:last]])
+        place = 0
+        while place < len(ends):
+            before = ends[place - 1] if place else 0
+            stop = max(place + 1, int(np.searchsorted(ends, before + STRIP_FRAMES, side="right")))
+            stop = min(stop, place + most_tokens) if most_tokens is not None else stop
+            yield first + place, first + stop
+            place = stop
+
+    def _gather(self, first: int, last: int) -> TokenFrames:
+        return gather(self.data, self.plan.tokens[first:last], self.compare.frame_distance, self.form)
+
+    def _fits(self, first: int, second: int) -> bool:
+        """Whether the room holds the frames of two blocks, and distances between all of their tokens, both ways."""
+        tokens = [self.plan.tokens[slice(*self.plan.blocks[block])] for block in (first, second)]
+        # As they are gathered, and in the type they are compared in.
+        frames = sum(16 * self.data.width * int(self.data.lengths[part].sum()) for part in tokens)
+        return frames + 17 * len(tokens[0]) * len(tokens[1]) <= self.room

@@ -1,174 +1,175 @@
-"""Cells of an ABX task: counting triplets, and the score that is a mean of means of cells."""
+"""Cells of an ABX task between two blocks of tokens: who meets whom, and how often A is nearer to X than B.
 
-import csv
-from collections.abc import Iterator
+Tokens are named by their places in the plan. Rows of a matrix of distances are the places from `row_0` on, and X; its
+columns are those from `column_0` on, and A and B.
+"""
+
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from textless.files import atomic_write
-from zerospeech_eval.datasets import Dataset
-from zerospeech_eval.task import ContextMode, SpeakerMode
-
-
-class Cell(NamedTuple):
-    """One cell: A and B from `speaker`, X from `x_speaker`; `error` is the share of triplets where X is nearer to B."""
-
-    context: str
-    speaker: str
-    x_speaker: str
-    a: str
-    b: str
-    error: float
-    triplets: int
+from zerospeech_eval.plan import Buckets
 
 
 @dataclass(frozen=True)
-class Score:
-    """Result of a task in one speaker mode.
+class Cells:
+    """Counts of cells.
 
     Shape:
-        context, speaker, x_speaker, a, b: `(cells,)` codes into the names of the dataset.
-        wins: `(cells,)` twice the number of triplets with d(x, a) < d(x, b), plus the number of ties.
-        triplets: `(cells,)`.
+        roles: `(cells, 3)` int32: the buckets of a, b and x.
+        counts: `(cells, 2)` int64: twice the triplets with d(x, a) < d(x, b) plus the ties; and all triplets.
     """
 
-    mode: SpeakerMode
-    context_mode: ContextMode
-    data: Dataset
-    context: np.ndarray
-    speaker: np.ndarray
-    x_speaker: np.ndarray
-    a: np.ndarray
-    b: np.ndarray
-    wins: np.ndarray
-    triplets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.wins)
+    roles: np.ndarray
+    counts: np.ndarray
 
     @property
-    def errors(self) -> np.ndarray:
-        """Error rate of every cell, `(cells,)`, 0 to 1."""
-        return 1 - self.wins / (2 * self.triplets)
-
-    @property
-    def n_triplets(self) -> int:
-        """Triplets of all cells."""
-        return int(self.triplets.sum())
-
-    @property
-    def value(self) -> float:
-        """Error rate, 0 to 1: mean over contexts (and X speakers, jointly), then speakers, then ordered phone pairs."""
-        return float(self._by_pair()[1].mean())
-
-    @property
-    def phone_pairs(self) -> dict[tuple[str, str], float]:
-        """Error rate of every ordered pair of phones (a, b), 0 to 1."""
-        keys, errors = self._by_pair()
-        names = self.data.phones
-        return {(names[a], names[b]): float(error) for (a, b), error in zip(keys.T, errors, strict=True)}
-
-    def _by_pair(self) -> tuple[np.ndarray, np.ndarray]:
-        keys, errors = _means(np.stack([self.a, self.b, self.speaker]), self.errors)
-        return _means(keys[:2], errors)
-
-    @property
-    def cells(self) -> Iterator[Cell]:
-        """Every cell with its names."""
-        data = self.data
-        columns = (self.context, self.speaker, self.x_speaker, self.a, self.b, self.errors, self.triplets)
-        for context, speaker, x, a, b, error, n in zip(*(column.tolist() for column in columns), strict=True):
-            context_name = "any" if self.context_mode == "any" else data.contexts[context]
-            yield Cell(context_name, data.speakers[speaker], data.speakers[x], data.phones[a], data.phones[b], error, n)
-
-    def write_csv(self, path: Path) -> None:
-        """Write a line for every cell."""
-        with atomic_write(path) as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(Cell._fields)
-            writer.writerows(self.cells)
+    def nbytes(self) -> int:
+        """Memory taken."""
+        return int(self.roles.nbytes + self.counts.nbytes)
 
 
-def _means(keys: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean of the values that share a key; keys are columns, and come back sorted."""
-    order = np.lexsort(keys[::-1])
-    keys, values = keys[:, order], values[order]
-    starts = np.flatnonzero(np.diff(keys, axis=1, prepend=-1).any(axis=0))
-    counts = np.diff(np.append(starts, len(values)))
-    return keys[:, starts], np.add.reduceat(values, starts) / counts
+def join_cells(parts: list[Cells]) -> Cells:
+    """Put cells together, in the order of their buckets; counts of one cell in several parts add up."""
+    roles = np.concatenate([np.zeros((0, 3), dtype=np.int32), *(part.roles for part in parts)])
+    counts = np.concatenate([np.zeros((0, 2), dtype=np.int64), *(part.counts for part in parts)])
+    n = int(roles.max(initial=0)) + 1
+    keys = (roles[:, 0] * np.int64(n) + roles[:, 1]) * n + roles[:, 2]  # n³ < 2⁶³ for two million buckets
+    order = np.argsort(keys, kind="stable")
+    starts = np.flatnonzero(np.diff(keys[order], prepend=-1))
+    if len(starts) == len(roles):
+        return Cells(roles[order], counts[order])
+    return Cells(roles[order][starts], np.add.reduceat(counts[order], starts, axis=0))
 
 
-@dataclass(frozen=True)
-class Buckets:
-    """Tokens in a row, sorted by speaker and phone: bucket k is tokens `bounds[k]:bounds[k + 1]`."""
-
-    bounds: np.ndarray
-    phone: np.ndarray
-    speaker: np.ndarray
-
-
-def count_triplets(distances: np.ndarray, x: Buckets, ab: Buckets, needed: np.ndarray) -> np.ndarray:
-    """Wins and triplets of every cell with X from some tokens, A and B from others.
-
-    Args:
-        distances: `(n, m)` from X tokens to A and B tokens.
-        x: buckets of the rows.
-        ab: buckets of the columns.
-        needed: `(X buckets, speakers)`: whether the bucket is X for A and B of the speaker.
-
-    Returns:
-        `(cells, 6)`: speaker, X speaker, a, b, wins, triplets; codes are those of the buckets.
-    """
-    a_bucket, x_bucket = np.nonzero((ab.phone[:, None] == x.phone) & needed[:, ab.speaker].T)
-    first = np.searchsorted(ab.speaker, ab.speaker[a_bucket], side="left")
-    last = np.searchsorted(ab.speaker, ab.speaker[a_bucket], side="right")
-    base = np.concatenate([[0], np.cumsum(last - first - 1)])
-    table = np.zeros((base[-1], 6), dtype=np.int64)
-    table[:, 0] = np.repeat(ab.speaker[a_bucket], np.diff(base))
-    table[:, 1] = np.repeat(x.speaker[x_bucket], np.diff(base))
-    table[:, 2] = np.repeat(ab.phone[a_bucket], np.diff(base))
-    roles = np.stack([a_bucket, x_bucket, first, last, base[:-1]], axis=1)
-    _fill(table, distances, roles, x.bounds, x.speaker, ab.bounds, ab.speaker, ab.phone)
-    return table
+def find_meetings(buckets: Buckets, x_block: int, ab_block: int) -> np.ndarray:
+    """Buckets (a, x) that some cell needs, `(n, 2)`, with x in one block and a in another."""
+    b, edges = buckets, buckets.of_block
+    x, ab = (edges[x_block], edges[x_block + 1]), (edges[ab_block], edges[ab_block + 1])
+    return _find_meetings(b.partners, b.first_x, b.last_x, b.sides, *x, *ab)
 
 
 @njit(cache=True, nogil=True)
-def _fill(
-    table: np.ndarray,
-    distances: np.ndarray,
-    roles: np.ndarray,
-    x_bounds: np.ndarray,
-    x_speaker: np.ndarray,
+def _find_meetings(
+    partners: np.ndarray,
+    first_x: np.ndarray,
+    last_x: np.ndarray,
+    sides: np.ndarray,
+    x_from: int,
+    x_to: int,
+    ab_from: int,
+    ab_to: int,
+) -> np.ndarray:
+    found = np.empty((16, 2), dtype=np.int64)
+    count = 0
+    for a in range(ab_from, ab_to):
+        candidates = partners[first_x[a] : last_x[a]]
+        for x in candidates[np.searchsorted(candidates, x_from) : np.searchsorted(candidates, x_to)]:
+            if not (sides[a] != sides[x]).all():
+                continue
+            if count == len(found):
+                larger = np.empty((2 * count, 2), dtype=np.int64)
+                larger[:count] = found
+                found = larger
+            found[count, 0], found[count, 1] = a, x
+            count += 1
+    return found[:count]
+
+
+def mark_pairs(buckets: Buckets, meetings: np.ndarray, row_0: int, column_0: int, wanted: np.ndarray) -> None:
+    """Set `wanted[x, y]` where some cell compares x with y; `wanted` covers rows from `row_0` on, and columns."""
+    _mark_pairs(meetings, buckets.bounds, buckets.places, buckets.first, buckets.last, row_0, column_0, wanted)
+
+
+@njit(cache=True, nogil=True)
+def _mark_pairs(
+    meetings: np.ndarray,
     bounds: np.ndarray,
-    speaker: np.ndarray,
-    phone: np.ndarray,
+    places: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    row_0: int,
+    column_0: int,
+    wanted: np.ndarray,
 ) -> None:
-    """B, wins and triplets of the cells of every (A bucket, X bucket): one for each other bucket of A's speaker."""
+    for a, x in meetings:
+        columns = places[bounds[first[a]] : bounds[last[a]]]
+        for row in places[bounds[x] : bounds[x + 1]]:
+            if row_0 <= row < row_0 + len(wanted):
+                for column in columns:
+                    wanted[row - row_0, column - column_0] = True
+
+
+def count_triplets(buckets: Buckets, meetings: np.ndarray, row_0: int, column_0: int, distances: np.ndarray) -> Cells:
+    """Wins and triplets of the cells of all meetings, as far as X lies in the rows of `distances`."""
+    roles, counts = _count_triplets(
+        meetings, buckets.bounds, buckets.places, buckets.first, buckets.last, row_0, column_0, distances
+    )
+    return Cells(roles, counts)
+
+
+@njit(cache=True, nogil=True)
+def _count_triplets(
+    meetings: np.ndarray,
+    bounds: np.ndarray,
+    places: np.ndarray,
+    first: np.ndarray,
+    last: np.ndarray,
+    row_0: int,
+    column_0: int,
+    distances: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    total = 0
+    for a, _ in meetings:
+        total += last[a] - first[a] - 1
+    roles = np.empty((total, 3), dtype=np.int32)
+    counts = np.zeros((total, 2), dtype=np.int64)
     values = np.empty(distances.shape[1])
-    for a, x, first, last, base in roles:
-        same_speaker = x_speaker[x] == speaker[a]
-        for row in range(x_bounds[x], x_bounds[x + 1]):
-            n_a = 0
-            for column in range(bounds[a], bounds[a + 1]):
-                if not (same_speaker and column - bounds[a] == row - x_bounds[x]):  # X itself is no A
-                    values[n_a] = distances[row, column]
-                    n_a += 1
-            to_a = values[:n_a]
-            _sort(to_a)
-            cell = base
-            for b in range(first, last):
-                if b != a:
-                    to_b = values[n_a : n_a + bounds[b + 1] - bounds[b]]
-                    to_b[:] = distances[row, bounds[b] : bounds[b + 1]]
-                    _sort(to_b)
-                    table[cell, 3] = phone[b]
-                    table[cell, 4] += _wins(to_a, to_b)
-                    table[cell, 5] += n_a * len(to_b)
-                    cell += 1
+    end = 0
+    for a, x in meetings:
+        begin = end
+        for b in range(first[a], last[a]):
+            if b != a:
+                roles[end, 0], roles[end, 1], roles[end, 2] = a, b, x
+                end += 1
+        for row in places[bounds[x] : bounds[x + 1]]:
+            if row_0 <= row < row_0 + len(distances):
+                to_x = distances[row - row_0]
+                _count_one(row, to_x, roles[begin:end], bounds, places, column_0, values, counts[begin:end])
+    return roles, counts
+
+
+@njit(cache=True, nogil=True)
+def _count_one(
+    x: int,
+    to_x: np.ndarray,
+    roles: np.ndarray,
+    bounds: np.ndarray,
+    places: np.ndarray,
+    column_0: int,
+    values: np.ndarray,
+    counts: np.ndarray,
+) -> None:
+    """Add the triplets of one X to the counts of some cells, which differ in B alone."""
+    if not len(roles):
+        return
+    n_a = 0
+    for place in places[bounds[roles[0, 0]] : bounds[roles[0, 0] + 1]]:
+        if place != x:  # X itself is no A
+            values[n_a] = to_x[place - column_0]
+            n_a += 1
+    to_a = values[:n_a]
+    _sort(to_a)
+    for cell in range(len(roles)):
+        b = roles[cell, 1]
+        n_b = bounds[b + 1] - bounds[b]
+        to_b = values[n_a : n_a + n_b]
+        for k in range(n_b):
+            to_b[k] = to_x[places[bounds[b] + k] - column_0]
+        _sort(to_b)
+        counts[cell, 0] += _wins(to_a, to_b)
+        counts[cell, 1] += n_a * n_b
 
 
 @njit(cache=True, nogil=True)

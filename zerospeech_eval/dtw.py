@@ -16,7 +16,7 @@ from numba import njit
 
 @njit(cache=True, nogil=True)
 def accumulate(costs: np.ndarray, rows: np.ndarray, columns: np.ndarray, lattice: np.ndarray) -> None:
-    """Fill `lattice[:n, :m]`; the cost of cell (i, j) is `costs[rows[i], columns[j]]`."""
+    """Fill `lattice[:n, :m]`; the cost of cell (i, j) is `costs[rows[i], columns[j]]`, by unsigned indices."""
     n, m = len(rows), len(columns)
     row = costs[rows[0]]
     total = np.int64(0)
@@ -24,13 +24,16 @@ def accumulate(costs: np.ndarray, rows: np.ndarray, columns: np.ndarray, lattice
         total += row[columns[j]]
         lattice[0, j] = total
     for i in range(1, n):
-        row = costs[rows[i]]
-        left = lattice[i - 1, 0] + row[columns[0]]
-        lattice[i, 0] = left
+        row, above, here = costs[rows[i]], lattice[i - 1], lattice[i]
+        diagonal = above[0]
+        left = diagonal + row[columns[0]]
+        here[0] = left
         for j in range(1, m):
+            up = above[j]
             # `left` is compared last: it is the only one of the three that has to be waited for.
-            left = min(lattice[i - 1, j - 1], lattice[i - 1, j], left) + row[columns[j]]
-            lattice[i, j] = left
+            left = min(diagonal, up, left) + row[columns[j]]
+            here[j] = left
+            diagonal = up
 
 
 @njit(cache=True, nogil=True)
@@ -62,11 +65,7 @@ def align_pairs(
     row_bounds: np.ndarray,
     columns: np.ndarray,
     column_bounds: np.ndarray,
-    row_needs: np.ndarray,
-    column_needs: np.ndarray,
-    row_speakers: np.ndarray,
-    column_speakers: np.ndarray,
-    diagonal: bool,  # noqa: FBT001
+    wanted: np.ndarray,
     forward: np.ndarray,
     backward: np.ndarray,
 ) -> None:
@@ -75,17 +74,14 @@ def align_pairs(
     Args:
         costs: `(U, V)` int32 distances between distinct frames, in multiples of `unit`.
         unit: turns the result into a distance.
-        rows: row of `costs` of every frame of the row tokens; token i has `rows[row_bounds[i]:row_bounds[i + 1]]`.
+        rows: row of `costs` of every frame of the row tokens, uint32 (numba tests signed indices for being negative);
+            token i has `rows[row_bounds[i]:row_bounds[i + 1]]`.
         row_bounds: `(n + 1,)`.
         columns: like `rows`.
         column_bounds: `(m + 1,)`.
-        row_needs: `(n, speakers)`: whether row token i is compared, as X, with the tokens of a speaker.
-        column_needs: `(m, speakers)`.
-        row_speakers: `(n,)`.
-        column_speakers: `(m,)`.
-        diagonal: rows and columns are the same tokens; each pair is aligned once.
-        forward: `(n, m)` float64, filled with d(row, column) where needed.
-        backward: `(m, n)` float64, filled with d(column, row).
+        wanted: `(n, m)` booleans; other pairs are left alone.
+        forward: `(n, m)` float64, filled with d(row, column).
+        backward: `(m, n)` float64, filled with d(column, row) of the same costs; or empty.
     """
     longest_row = np.max(row_bounds[1:] - row_bounds[:-1])
     longest_column = np.max(column_bounds[1:] - column_bounds[:-1])
@@ -93,8 +89,8 @@ def align_pairs(
     for i in range(len(row_bounds) - 1):
         row_frames = rows[row_bounds[i] : row_bounds[i + 1]]
         n = len(row_frames)
-        for j in range(i + 1 if diagonal else 0, len(column_bounds) - 1):
-            if not (row_needs[i, column_speakers[j]] or column_needs[j, row_speakers[i]]):
+        for j in range(len(column_bounds) - 1):
+            if not wanted[i, j]:
                 continue
             column_frames = columns[column_bounds[j] : column_bounds[j + 1]]
             m = len(column_frames)
@@ -103,6 +99,7 @@ def align_pairs(
             length, tied = path_length(lattice, n, m, True)
             # Equal fractions round to equal numbers, so the order of operations matters: divide first.
             forward[i, j] = total / length * unit
-            if tied:
-                length, _ = path_length(lattice, n, m, False)
-            backward[j, i] = total / length * unit
+            if backward.size > 0:
+                if tied:
+                    length, _ = path_length(lattice, n, m, False)
+                backward[j, i] = total / length * unit

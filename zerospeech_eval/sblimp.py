@@ -6,8 +6,7 @@ over its voices, the headline the mean over pairs.
 
 from pathlib import Path
 
-from textless.errors import UserError
-from zerospeech_eval.pairs import PairResult, Trial, accuracy, accuracy_by, mean_by, read_gold, score_trials
+from zerospeech_eval.pairs import PairResult, accuracy, accuracy_by, mean_by, pair_by_position, score_trials
 from zerospeech_eval.scores import LogProbs
 
 COLUMNS = ("filename", "id", "voice", "type", "subtype", "transcription", "correct")
@@ -25,27 +24,11 @@ def sblimp(scores: LogProbs, gold: Path, *, skip_missing: bool = False) -> PairR
     Raises:
         UserError: scores are missing, or the gold list does not pair up.
     """
-    trials, outcomes, skipped = score_trials(scores, _trials(gold), skip_missing=skip_missing)
+    trials, outcomes, skipped = score_trials(scores, pair_by_position(gold, COLUMNS, KEY), skip_missing=skip_missing)
     by_pair = mean_by([tuple(trial.better[name] for name in KEY) for trial in trials], outcomes)
     values = list(by_pair.values())
     by_type = accuracy_by([kind for kind, _, _ in by_pair], values)
     by_subtype = accuracy_by([f"{kind}/{subtype}" for kind, subtype, _ in by_pair], values)
     breakdown = {"by type": dict(sorted(by_type.items())), "by subtype": dict(sorted(by_subtype.items()))}
-    return PairResult("sBLIMP", accuracy(values), breakdown, len(trials), skipped, scores.convention)
-
-
-def _trials(gold: Path) -> list[Trial]:
-    rows = read_gold(gold, COLUMNS)
-    better = [row for row in rows if row["correct"] == "1"]
-    worse = [row for row in rows if row["correct"] == "0"]
-    if len(better) != len(worse):
-        raise UserError(
-            f"{gold} has {len(better)} rows with correct=1 and {len(worse)} with correct=0; they should pair up"
-        )
-    for number, (one, other) in enumerate(zip(better, worse, strict=True), 1):
-        if any(one[name] != other[name] for name in KEY):
-            found = "/".join(one[name] for name in KEY), "/".join(other[name] for name in KEY)
-            raise UserError(
-                f"{gold}: row {number} with correct=1 is {found[0]}, row {number} with correct=0 is {found[1]}"
-            )
-    return [Trial(one, other) for one, other in zip(better, worse, strict=True)]
+    pairs = [dict(zip((*KEY, "score"), (*key, value), strict=True)) for key, value in by_pair.items()]
+    return PairResult("sBLIMP", accuracy(values), breakdown, pairs, len(trials), skipped, scores.convention)

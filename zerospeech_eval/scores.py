@@ -1,12 +1,17 @@
-"""Log-probabilities of recordings under a language model, found by the file names of a gold list."""
+"""Log-probabilities of recordings under a language model, found by the file names of a gold list.
+
+A score is the sum of the log-probabilities of a recording's units, or their mean. ZeroSpeech leaves the choice to the
+participants; SALMon's own program takes the sum, slamkit the mean. Every result says which it is of.
+"""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from textless.errors import UserError
 from textless.files import require
+from zerospeech_eval.names import listed
 
 HEADER = ["id", "log_prob", "units"]
 
@@ -27,16 +32,14 @@ def read_scores(path: Path, *, per_unit: bool = False) -> LogProbs:
         per_unit: divide each log-probability by its number of units.
 
     Raises:
-        UserError: naming the line that is malformed or repeats an id, or `per_unit` where there are no units.
+        UserError: naming the line that is malformed, every id that is there twice, or `per_unit` without units.
     """
-    try:
-        lines = require(path, "scores").read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text file in UTF-8: {error}") from error
-    named = bool(lines) and lines[0].split("\t")[: len(HEADER)] == HEADER
+    lines = _lines(path)
+    named = _is_named(lines)
     if per_unit and not named:
         raise UserError(f"--per-unit needs the column units, which {path} has not; score with `textless ulm score`")
     values: dict[str, float] = {}
+    repeated: dict[str, int] = {}
     for number, line in enumerate(lines[1:] if named else lines, 2 if named else 1):
         if not line.strip():
             continue
@@ -50,30 +53,28 @@ def read_scores(path: Path, *, per_unit: bool = False) -> LogProbs:
         if math.isnan(value) or units <= 0:
             raise UserError(f"{path}:{number}: {name!r} has log-probability {value} over {cells[2:3]} units")
         if name in values:
-            raise UserError(f"{path}:{number}: {name!r} is there twice")
+            repeated[name] = number
         values[name] = value / units
+    if repeated:
+        first = next(iter(repeated.values()))
+        raise UserError(f"{path}:{first} scores an id again, one of {len(repeated)}: {listed(repeated)}")
     if not values:
         raise UserError(f"{path} holds no scores")
     return LogProbs(values, "mean log-probability per unit" if per_unit else "sum of log-probabilities")
 
 
-def find_scores(scores: Mapping[str, float], filenames: list[str]) -> list[float | None]:
-    """Score of every file name, None where there is none.
+def read_conventions(path: Path) -> list[LogProbs]:
+    """The scores of a file as sums, and as means as well where it says how many units there are."""
+    summed = read_scores(path)
+    return [summed, read_scores(path, per_unit=True)] if _is_named(_lines(path)) else [summed]
 
-    A name is an id; a bare one, without folders, may also be the last part of an id that has them.
 
-    Raises:
-        UserError: a bare name fits several ids.
-    """
-    by_stem: dict[str, list[str]] = {}
-    for name in scores:
-        by_stem.setdefault(PurePosixPath(name).name, []).append(name)
-    found: list[float | None] = []
-    for filename in filenames:
-        candidates = [filename] if filename in scores else [] if "/" in filename else by_stem.get(filename, [])
-        if len(candidates) > 1:
-            raise UserError(
-                f"{filename!r} of the gold list fits several scored ids: {candidates[0]!r}, {candidates[1]!r}"
-            )
-        found.append(scores[candidates[0]] if candidates else None)
-    return found
+def _lines(path: Path) -> list[str]:
+    try:
+        return require(path, "scores").read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text file in UTF-8: {error}") from error
+
+
+def _is_named(lines: list[str]) -> bool:
+    return bool(lines) and lines[0].split("\t")[: len(HEADER)] == HEADER

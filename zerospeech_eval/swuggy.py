@@ -28,18 +28,23 @@ def swuggy(scores: LogProbs, gold: Path, *, skip_missing: bool = False) -> PairR
     """
     trials, outcomes, skipped = score_trials(scores, _trials(gold), skip_missing=skip_missing)
     by_id = mean_by([(trial.better["id"],) for trial in trials], outcomes)
-    words: dict[tuple[str, ...], Row] = {(trial.better["id"],): trial.better for trial in reversed(trials)}
+    first = {trial.better["id"]: trial for trial in reversed(trials)}
     values = list(by_id.values())
-    bands = [_band(gold, words[key]) for key in by_id]
+    words = [first[key].better for (key,) in by_id]
+    bands = [_band(gold, word) for word in words]
     known = [value for value, band in zip(values, bands, strict=True) if band != "oov"]
-    by_band, by_length = accuracy_by(bands, values), accuracy_by([words[key]["length"] for key in by_id], values)
+    by_band, by_length = accuracy_by(bands, values), accuracy_by([word["length"] for word in words], values)
     breakdown = {
         "by frequency": {name: by_band[name] for _, name in BANDS if name in by_band},
         "by length": {name: by_length[name] for name in sorted(by_length, key=_length)},
     }
     if known:
         breakdown = {"in vocabulary": {"all": accuracy(known)}, **breakdown}
-    return PairResult("sWUGGY", accuracy(values), breakdown, len(trials), skipped, scores.convention)
+    pairs = [
+        {"id": key, "word": _written(first[key].better), "non word": _written(first[key].worse), "score": value}
+        for (key,), value in by_id.items()
+    ]
+    return PairResult("sWUGGY", accuracy(values), breakdown, pairs, len(trials), skipped, scores.convention)
 
 
 def _trials(gold: Path) -> list[Trial]:
@@ -57,6 +62,10 @@ def _trials(gold: Path) -> list[Trial]:
         key = min(alone)
         raise UserError(f"{gold}: {len(alone)} rows have no partner, among them id {key[0]} in voice {key[1]!r}")
     return [Trial(row, others[key]) for key, row in words.items()]
+
+
+def _written(row: Row) -> str:
+    return row["word"] or row["phones"]
 
 
 def _band(gold: Path, row: Row) -> str:

@@ -34,6 +34,10 @@ def frame_distance(x: np.ndarray, y: np.ndarray, kind: str) -> float:
         return float(np.linalg.norm(x - y))
     if kind == "kl":
         return sum(p * math.log((p + 1e-6) / (q + 1e-6)) for p, q in zip(x, y, strict=True))
+    if kind == "kl_abxpy":
+        p, q = (v / v.sum() + np.finfo(float).eps for v in (x, y))
+        p, q = p / p.sum(), q / q.sum()
+        return max(sum(0.5 * (a - b) * (math.log(a) - math.log(b)) for a, b in zip(p, q, strict=True)), 0.0)
     if kind == "kl_symmetric":
         forth = sum(p * math.log((p + 1e-6) / (q + 1e-6)) for p, q in zip(x, y, strict=True))
         back = sum(q * math.log((q + 1e-6) / (p + 1e-6)) for p, q in zip(x, y, strict=True))

@@ -87,7 +87,8 @@ def fit_gmm_(
 
     config = GmmConfig.load(None, set_ or ())
     fit = fit_gmm(read_manifest(manifest), config, out, device=select_device(device), force=force)
-    typer.echo(f"{fit.encoder.dim} components from {fit.frames} frames of {fit.speakers} speakers -> {out}")
+    components = fit.encoder.config.components
+    typer.echo(f"{components} components from {fit.frames} frames of {fit.speakers} speakers -> {out}")
     if fit.skipped:
         typer.echo(
             f"{len(fit.skipped)} recordings could not be used, first {fit.skipped[0].path}: {fit.skipped[0].reason}"

@@ -4,8 +4,8 @@ HuBERT, wav2vec 2.0 and XLS-R, WavLM, data2vec, DistilHuBERT and 25 Hz mHuBERT a
 models that are pretrained here may read log-mel energies (MelHuBERT) in place of convolutions over the waveform.
 
 Layer 0 is what enters block 1 (positions added, and normalised where the norm stands before the blocks), layer n what
-block n gives. A model pretrained here by predicting units has one layer more: the posteriors of those units. Waveform
-normalisation is the encoder's own business.
+block n gives. A model pretrained here by predicting units has a layer more for each set of them: their posteriors.
+Waveform normalisation is the encoder's own business.
 """
 
 from itertools import islice
@@ -59,7 +59,7 @@ class SpeechTransformer(nn.Module):
         self.config = config
         self.dim = config.transformer.dim
         self.blocks = config.transformer.layers
-        self.num_layers = self.blocks + bool(config.heads)
+        self.num_layers = self.blocks + len(config.heads)
         front = config.front_end
         self.front_end: ConvolutionalFrontEnd | LogMelFrontEnd
         if isinstance(front, LogMelConfig):
@@ -87,7 +87,7 @@ class SpeechTransformer(nn.Module):
 
     def layer_dim(self, layer: int) -> int:
         """Size of a frame of a layer."""
-        return self.dim if layer <= self.blocks else sum(head.k for head in self.config.heads)
+        return self.dim if layer <= self.blocks else self.config.heads[layer - self.blocks - 1].k
 
     def forward(self, waveforms: torch.Tensor, lengths: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Waveforms `(B, S)`, lengths `(B,)` → features `(B, T, D)` of a layer, frame counts `(B,)`.
@@ -124,17 +124,10 @@ class SpeechTransformer(nn.Module):
     def _layer(self, x: torch.Tensor, frames: torch.Tensor, layer: int) -> torch.Tensor:
         if layer > self.blocks:
             *_, x = self.transformer.layers(x, frames)
-            return self.posteriors(x)
+            head = self.heads[layer - self.blocks - 1]
+            assert isinstance(head, UnitHead)
+            return head.root_posteriors(self.transformer.final_norm(x))
         return next(islice(self.transformer.layers(x, frames), layer, None))
-
-    def posteriors(self, x: torch.Tensor) -> torch.Tensor:
-        """Output of the last block `(B, T, D)` → square roots of posteriors `(B, T, ΣK)`, each head's of equal weight.
-
-        The cosine of two frames is then the mean of their Bhattacharyya coefficients.
-        """
-        x = self.transformer.final_norm(x)
-        heads = [head for head in self.heads if isinstance(head, UnitHead)]
-        return torch.cat([head.root_posteriors(x) for head in heads], dim=-1) / len(heads) ** 0.5
 
     def _windowed(self, x: torch.Tensor, n_frames: int, window: int, layer: int) -> torch.Tensor:
         """Frames `(T, D)` of one utterance, `n_frames` valid → a layer `(T, D)`, attention limited to windows."""

@@ -6,6 +6,7 @@ A frame that holds several labels (units at 100 Hz, frames at 50) has a projecti
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
 from textless.config import Config
@@ -17,7 +18,8 @@ class UnitHeadConfig(Config):
     k: int  # units
     per_frame: int = 1  # labels
     projection: int = 256  # size of the space where frames meet units
-    temperature: float = 0.1
+    temperature: float = 0.1  # τ
+    flattening: float = Field(default=0.5, gt=0)  # power of the posteriors when they are features; below 1 is flatter
 
 
 class UnitHead(nn.Module):
@@ -36,5 +38,8 @@ class UnitHead(nn.Module):
         return F.normalize(projected, dim=-1) @ F.normalize(self.units.float(), dim=-1).T / self.config.temperature
 
     def root_posteriors(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames `(..., D)` → square roots of the mean posterior over a frame's labels `(..., K)`, of unit length."""
-        return self(frames).softmax(dim=-1).mean(dim=-2).sqrt()
+        """Frames `(..., D)` → square roots of flattened posteriors `(..., K)`, of unit length.
+
+        The mean is taken over a frame's labels; the cosine of two frames is their Bhattacharyya coefficient.
+        """
+        return (self.config.flattening * self(frames)).softmax(dim=-1).mean(dim=-2).sqrt()

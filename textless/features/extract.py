@@ -21,7 +21,10 @@ from textless.features import store
 from textless.files import read_json, remove, sha256, shard_path, write_json
 from textless.progress import track
 
-SAMPLES_PER_BATCH = 16_000 * 8  # small enough for the windows of a batch to stay in a CPU's cache
+SAMPLES_PER_BATCH = {  # by kind of device
+    "cpu": 16_000 * 8,  # small enough for the activations of a batch to stay in the cache
+    "cuda": 16_000 * 240,  # large enough to keep a GPU busy
+}
 SHARD_BYTES = 256 << 20
 SAMPLES_PER_SPEAKER = 16_000 * 60
 LOADERS = 2
@@ -38,7 +41,7 @@ def encode_utterances(
         encoder: what encodes them.
         skipped: receives the recordings that cannot be used.
     """
-    batches = bucket([u.n_samples for u in utterances], SAMPLES_PER_BATCH)
+    batches = bucket([u.n_samples for u in utterances], samples_per_batch(encoder))
     speakers = speaker_states(manifest, utterances, encoder)
     with ThreadPoolExecutor(LOADERS) as pool:
 
@@ -64,6 +67,11 @@ def encode_utterances(
                 states = [speakers[u.voice] for u, _ in usable] if speakers else None
                 features = encoder.encode([waveform for _, waveform in usable], states)
                 yield from ((utterance, frames) for (utterance, _), frames in zip(usable, features, strict=True))
+
+
+def samples_per_batch(encoder: LayerEncoder) -> int:
+    """Largest padded batch for the device that an encoder runs on; longer recordings go alone."""
+    return SAMPLES_PER_BATCH.get(encoder.device.type, SAMPLES_PER_BATCH["cpu"])
 
 
 def speaker_states(

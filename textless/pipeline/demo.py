@@ -27,7 +27,7 @@ K = 500
 DURATION_PENALTY = 0.5  # units that last: a small unit LM learns more from fewer of them
 SPEAKERS = 6  # few enough that four hours hold every word several times in each voice
 NGRAM_ORDERS = (1, 3, 5)
-HUBERT_STEPS, ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 600, 1300, 2200, 700
+HUBERT_STEPS, ULM_STEPS, VOCODER_STEPS, RECOGNIZER_STEPS = 800, 1300, 2200, 700
 EXAMPLES = 3
 PROMPT_SECONDS, CONTINUATION_SECONDS = 1.5, 3.0
 

@@ -13,7 +13,7 @@ from textless.pipeline.commands import Commands
 
 TARGETS = {1: 100, 0: 300}  # layer of the mixture encoder (posteriors, MFCC) -> K of the units that HuBERT predicts
 JUDGED_K = 100
-JUDGED_LAYER = 4
+JUDGED_LAYER = 5  # the model's posteriors over the first of the targets
 
 
 def train_encoders(out: Path, commands: Commands, *, steps: int, seed: int) -> None:
@@ -71,7 +71,7 @@ log_every = 50
 manifest = "../corpus/train/manifest.tsv"
 targets = [{units}]
 seconds = 2.56
-batch_seconds = 61.5
+batch_seconds = 30.7
 
 [objective]
 kind = "hubert"
@@ -99,5 +99,5 @@ position = "alibi"
 [optimizer]
 lr = 1e-3
 weight_decay = 0.02
-schedule = {{ warmup_steps = 100 }}
+schedule = {{ warmup_steps = 200 }}
 """

@@ -8,7 +8,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -104,7 +104,7 @@ def judge(config: DevConfig, last_layer: int) -> Callable[[Path], dict[str, floa
             work = Path(folder)
             commands = Commands(work)
             commands.run("encoder features", manifest, work / "features", encoder=f"{encoder}:{layer}")
-            caps = {"context": context, "max_size_group": 10, "max_x_across": 5}
+            caps: dict[str, Any] = {"context": context, "max_size_group": 10, "max_x_across": 5}
             abx = commands.run_json("eval abx", item, work / "features", **caps, skip_missing=True)
             commands.run("units fit", work / "features", work / "quantizer", k=config.k)
             commands.run("units encode", manifest, work / "units.jsonl", quantizer=work / "quantizer")

@@ -1,0 +1,1 @@
+"""Submissions to the ZeroSpeech benchmarks: written, checked offline, and scored."""
