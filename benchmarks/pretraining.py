@@ -53,7 +53,7 @@ def judge(commands: Commands, out: Path, name: str, spec: str) -> dict[str, floa
     task: dict[str, Any] = {"context": "any", "max_size_group": 10, "max_x_across": 5, "skip_missing": True}
     abx = commands.run_json("eval abx", out / "phoneme.item", work / "features", **task)["scores"]
     commands.run("units fit", work / "features", work / "quantizer", k=K, replace=True)
-    commands.run("units encode", out / "judged.tsv", work / "units.jsonl", quantizer=work / "quantizer", replace=True)
+    commands.run("units encode", work / "features", work / "units.jsonl", quantizer=work / "quantizer", replace=True)
     phones = commands.run_json("eval units", work / "units.jsonl", out / "alignments.tsv")
     figures = {speaker: abx[speaker]["error_rate_percent"] for speaker in ("within", "across")} | {
         "pnmi": phones["pnmi"]

@@ -13,7 +13,11 @@ from typer.testing import CliRunner
 
 from textless.audio.manifest import Manifest, read_manifest, write_manifest
 from textless.audio.scan import scan
+from textless.encoders.directory import save_encoder
 from textless.encoders.encoder import load_encoder
+from textless.encoders.logmel_front_end import LogMelConfig
+from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
+from textless.encoders.transformer import TransformerConfig
 from textless.errors import UserError
 from textless.features import store
 from textless.features.extract import store_features
@@ -331,3 +335,22 @@ def test_skipped_recordings_do_not_stop_a_corpus(tmp_path, noise_corpus):
     listed = (tmp_path / "skipped.tsv").read_text().splitlines()
     assert len(listed) == 2  # header and one recording, though two outputs share the folder
     assert "not found" in listed[1]
+
+
+def test_an_encoder_that_was_moved_is_found_where_it_is_said_to_be(tmp_path, noise_corpus) -> None:
+    torch.manual_seed(0)
+    transformer = TransformerConfig(dim=16, layers=1, heads=2, ffn_dim=32, position="alibi")
+    encoder = SpeechTransformer(SpeechTransformerConfig(front_end=LogMelConfig(bins=10), transformer=transformer))
+    save_encoder(tmp_path / "encoder", encoder)
+    (manifest, _), spec = scan(noise_corpus), f"{tmp_path / 'encoder'}@100:1"
+    loaded = load_encoder(spec)
+    quantizer = Quantizer(torch.randn(4, 16), spec, loaded.sha256, loaded.frame_rate)
+    encode_corpus(manifest, SpeechToUnits(quantizer), tmp_path / "before.jsonl")
+    (tmp_path / "encoder").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="--encoder says so"):
+        SpeechToUnits(quantizer)
+    moved = SpeechToUnits(quantizer, encoder=f"{tmp_path / 'moved'}@100:1")
+    encode_corpus(manifest, moved, tmp_path / "after.jsonl")
+    assert read_units(tmp_path / "before.jsonl") == read_units(tmp_path / "after.jsonl")
+    with pytest.raises(UserError, match="another version of the encoder"):
+        SpeechToUnits(quantizer, encoder=f"{tmp_path / 'moved'}:1")

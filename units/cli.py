@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from textless.options import Device, Force, Json, Seed, Shards
+from textless.options import Device, Force, Json, PrecisionName, PrecisionOption, Seed, Shards
 from units import exchange_cli, look_cli, streams_cli
 
 app = typer.Typer(help="Features and speech to discrete units.", no_args_is_help=True)
@@ -120,6 +120,10 @@ def encode(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="Names the speakers of a store, for speaker normalisation.")
     ] = None,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", help="Where the quantizer's encoder lies now, if it was moved.")
+    ] = None,
+    precision: PrecisionOption = PrecisionName.auto,
     shards: Shards = None,
     device: Device = "auto",
     force: Force = False,
@@ -146,7 +150,8 @@ def encode(
             raise UserError(
                 "--manifest names the speakers of a feature store; here the recordings are a manifest already"
             )
-        speech_to_units = SpeechToUnits(load_quantizer(quantizer), where)
+        parts = load_quantizer(quantizer)
+        speech_to_units = SpeechToUnits(parts, where, encoder=encoder, precision=precision.value)
         loaded = speech_to_units.quantizer
         done, passed_over = encode_corpus(read_manifest(source), speech_to_units, out, n_shards=shards, force=force)
         skipped = len(passed_over)

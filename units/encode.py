@@ -15,6 +15,7 @@ from textless.features.extract import encode_utterances
 from textless.features.store import FeatureStore
 from textless.files import refuse_overwrite, shard_path
 from textless.progress import track
+from textless.training.precision import Precision
 from units.files import Units, write_units
 from units.frames import stream
 from units.normalisation import Moments, known_speakers, speaker_moments
@@ -27,13 +28,30 @@ T = TypeVar("T")
 class SpeechToUnits:
     """An encoder and a quantizer that belong together.
 
+    Args:
+        quantizer: names its encoder.
+        device: where the encoder runs.
+        encoder: specification of the same encoder, where it lies elsewhere now.
+        precision: of the encoder's matrix products, see `load_encoder`.
+
     Raises:
-        UserError: the encoder is not the one whose frames the codebook was fitted to.
+        UserError: the encoder is not there, or not the one whose frames the codebook was fitted to.
     """
 
-    def __init__(self, quantizer: Quantizer, device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        quantizer: Quantizer,
+        device: torch.device | None = None,
+        *,
+        encoder: str | None = None,
+        precision: Precision = "fp32",
+    ) -> None:
         self.quantizer = quantizer
-        self.encoder: LayerEncoder = load_encoder(quantizer.encoder, device)
+        try:
+            self.encoder: LayerEncoder = load_encoder(encoder or quantizer.encoder, device, precision)
+        except UserError as error:
+            elsewhere = "" if encoder else "; where the quantizer's encoder lies elsewhere now, --encoder says so"
+            raise UserError(f"{error}{elsewhere}") from error
         if self.encoder.sha256 != quantizer.encoder_sha256:
             raise UserError(
                 f"the quantizer was fitted to another version of the encoder {quantizer.encoder} "

@@ -98,7 +98,7 @@ def evaluate(
             divided by the longer one), or `levenshtein` (of all units, not divided: ABXpy's).
         pooling: compare one frame a token, the mean of its frames, plain or under a Hamming window.
         unit_length: scale frames to length 1 first, for every distance, as Libri-light does.
-        workers: threads (default: every core).
+        workers: threads (default: every core, or two beside a device).
         memory: bytes for distances and cells (default: a quarter of the machine's memory).
         device: compute on it by torch; None is the CPU, by threads.
 
@@ -106,7 +106,7 @@ def evaluate(
         UserError: a task has no cell, a column is missing, or the cells do not fit into the memory.
     """
     memory = memory or default_memory() // 2
-    workers = workers or cores()
+    workers = workers or (cores() if device is None else 2)  # one gathers while the other computes
     form = Form(pooling, unit_length)
     compare = _token_distances(data, distance, form, device)
     job = Job(make_plan(tasks, data), data, compare, form, memory // (2 * workers))

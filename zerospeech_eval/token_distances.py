@@ -80,18 +80,8 @@ class WarpedDistances:
     def fill(
         self, rows: TokenFrames, columns: TokenFrames, wanted: np.ndarray, forward: np.ndarray, backward: np.ndarray
     ) -> None:
-        """See `TokenDistances`.
-
-        Frames that occur twice need their distances from one product, see `distances`; blocks with such frames, of
-        codes above all, are one tile as long as their distinct frames are few. (Beyond that, distances between them can
-        differ in the last digit of float32.)
-        """
-        sides = [rows] if rows is columns else [rows, columns]
-        keys, counts = np.unique(np.concatenate([side.frames.keys for side in sides]), return_counts=True)
-        repeated = keys[counts > 1]
-        whole = len(repeated) > 0 and len(keys) <= TIED_FRAMES
-        row_tiles = list(_tiles(rows, whole=whole))
-        column_tiles = row_tiles if rows is columns else list(_tiles(columns, whole=whole))
+        """See `TokenDistances`."""
+        row_tiles, column_tiles, repeated = cut(rows, columns, TILE_FRAMES)
         for row in row_tiles:
             for column in column_tiles:
                 chosen = wanted[row.span, column.span]
@@ -113,8 +103,23 @@ class Tile:
     bounds: np.ndarray
 
 
-def _tiles(side: TokenFrames, *, whole: bool) -> Iterator[Tile]:
-    most = int(side.bounds[-1]) if whole else TILE_FRAMES
+def cut(rows: TokenFrames, columns: TokenFrames, tile_frames: int) -> tuple[list[Tile], list[Tile], np.ndarray]:
+    """Tiles of up to so many frames, and the keys of frames that occur twice.
+
+    Those need their distances from one product, see `distances`; blocks with such frames, of codes above all, are one
+    tile as long as their distinct frames are few. (Beyond that, distances between them can differ in the last digit of
+    float32.)
+    """
+    sides = [rows] if rows is columns else [rows, columns]
+    keys, counts = np.unique(np.concatenate([side.frames.keys for side in sides]), return_counts=True)
+    repeated = keys[counts > 1]
+    if len(repeated) and len(keys) <= TIED_FRAMES:
+        tile_frames = sum(len(side.frames) for side in sides)
+    tiles = [list(_tiles(side, tile_frames)) for side in sides]
+    return tiles[0], tiles[-1], repeated
+
+
+def _tiles(side: TokenFrames, most: int) -> Iterator[Tile]:
     first, count = 0, len(side.bounds) - 1
     while first < count:
         last = max(int(np.searchsorted(side.bounds, side.bounds[first] + most, side="right")) - 1, first + 1)

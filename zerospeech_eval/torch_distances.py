@@ -10,14 +10,17 @@ after the last cell of a pair and cannot reach it.
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 import torch
 
 from zerospeech_eval.distances import GRID, NEARLY_PARALLEL, SYMMETRIC, FrameDistance, FrameTable
+from zerospeech_eval.token_distances import Tile, cut
 from zerospeech_eval.token_frames import TokenFrames
 
-TILE_FRAMES = 4096
+TILE_FRAMES = 8192
+ROWS = 2048  # of cosines turned into angles at once
 BATCH_CELLS = 1 << 25  # of all lattices of a batch
 NEAR_PAIRS = 1 << 16  # nearly parallel frames refined at once
 FAR = 1 << 60
@@ -40,16 +43,24 @@ class TorchDistances:
         self, rows: TokenFrames, columns: TokenFrames, wanted: np.ndarray, forward: np.ndarray, backward: np.ndarray
     ) -> None:
         """See `token_distances.TokenDistances`."""
-        row_table, row_index = self._distinct(rows.frames)
-        column_table, column_index = self._distinct(columns.frames)
-        costs, unit = self._costs(row_table, column_table)
-        n, m = np.diff(rows.bounds), np.diff(columns.bounds)
+        row_tiles, column_tiles, _ = cut(rows, columns, TILE_FRAMES)
+        for row, column in product(row_tiles, column_tiles):
+            back = backward[column.span, row.span] if backward.size else backward
+            self._fill_tile(row, column, wanted[row.span, column.span], forward[row.span, column.span], back)
+
+    def _fill_tile(
+        self, row: Tile, column: Tile, wanted: np.ndarray, forward: np.ndarray, backward: np.ndarray
+    ) -> None:
+        if not wanted.any():
+            return
+        costs, unit = self._costs(row.table, column.table)
+        row_index, column_index = (self._put(tile.index.astype(np.int64)) for tile in (row, column))
+        n, m = np.diff(row.bounds), np.diff(column.bounds)
         for i, j in _batches(wanted, n, m):
             # (P, N, M) lattices of costs, frames beyond the end repeating the last one
-            x = row_index[self._frame_numbers(rows.bounds, n, i)]
-            y = column_index[self._frame_numbers(columns.bounds, m, j)]
-            lattices = costs[x[:, :, None], y[:, None, :]]
-            total, there, back = warp(lattices, self._put(n[i]), self._put(m[j]))
+            x = row_index[self._frame_numbers(row.bounds, n, i)]
+            y = column_index[self._frame_numbers(column.bounds, m, j)]
+            total, there, back = warp(costs[x[:, :, None], y[:, None, :]], self._put(n[i]), self._put(m[j]))
             # Equal fractions round to equal numbers, so the order of operations matters: divide first.
             forward[i, j] = (total.double() / there * unit).cpu().numpy()
             if backward.size:
@@ -57,10 +68,6 @@ class TorchDistances:
 
     def _put(self, array: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
-
-    def _distinct(self, frames: FrameTable) -> tuple[FrameTable, torch.Tensor]:
-        _, original, index = np.unique(frames.keys, return_index=True, return_inverse=True)
-        return frames[original], self._put(index)
 
     def _frame_numbers(self, bounds: np.ndarray, lengths: np.ndarray, tokens: np.ndarray) -> torch.Tensor:
         """Numbers of the frames of tokens, `(P, longest)`."""
@@ -72,7 +79,7 @@ class TorchDistances:
         x, y = self._put(rows.vectors), self._put(columns.vectors)
         match self.frame_distance:
             case "angular":
-                costs, unit = torch.cat([_angles(part, y) for part in x.split(TILE_FRAMES)]), 1 / GRID
+                costs, unit = torch.cat([_angles(part, y) for part in x.split(ROWS)]), 1 / GRID
                 costs[self._put(rows.is_zero)] = GRID  # no direction is as far as can be from any other
                 costs[:, self._put(columns.is_zero)] = GRID
             case "euclidean":

@@ -1,13 +1,7 @@
-"""How well units name phones: co-occurrence, purities and PNMI (Hsu et al. 2021, HuBERT, section 4.3).
+"""How well units name phones: PNMI and purities (`units.phones`), and what comes of reading units as phones.
 
-Counted over frames. With joint distribution p(phone, unit):
-
-    phone purity    Σ_unit  max_phone p(phone, unit)   accuracy of naming each unit by its most frequent phone
-    cluster purity  Σ_phone max_unit  p(phone, unit)
-    PNMI            I(phone; unit) / H(phone)           share of the phones' uncertainty that the units remove
-
-and what comes of writing the phone of a unit in its place, silence being one (as DiscoPhon does): the phone error rate
-of the sequence without repetitions, and how well its changes find the boundaries of phones. A unit stands for its most
+That is to write the phone of a unit in its place, silence being one (as DiscoPhon does): the phone error rate of the
+sequence without repetitions, and how well its changes find the boundaries of phones. A unit stands for its most
 frequent phone (*many to one*), or for the one that the best assignment of units to phones gives it (*one to one*);
 there, a unit without a phone is always wrong.
 """
@@ -19,9 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from textless.corpora.alignment import SILENCE, Segment, frame_labels
-from textless.errors import UserError
-from units.files import Units, UnitsFile
+from textless.corpora.alignment import SILENCE, Segment
+from units.files import UnitsFile
+from units.phones import Cooccurrence, aligned, cooccurrence
 from units.runs import expand
 from zerospeech_eval.assignment import best_assignment
 from zerospeech_eval.detection import Detection
@@ -33,52 +27,19 @@ SHORTEST_GAP = 0.01  # seconds between segments that are silence
 NAMINGS: tuple[Naming, ...] = ("many-to-one", "one-to-one")
 
 
-@dataclass(frozen=True)
-class Cooccurrence:
-    """Frame counts `(phones, K)`: rows in the order of `phones`."""
-
-    phones: list[str]
-    counts: np.ndarray
-
-    @property
-    def joint(self) -> np.ndarray:
-        """p(phone, unit), `(phones, K)`."""
-        return self.counts / self.counts.sum()
-
-    @property
-    def phone_purity(self) -> float:
-        """Accuracy of naming each unit by its most frequent phone."""
-        return float(self.joint.max(axis=0).sum())
-
-    @property
-    def cluster_purity(self) -> float:
-        """Accuracy of naming each phone by its most frequent unit."""
-        return float(self.joint.max(axis=1).sum())
-
-    @property
-    def pnmi(self) -> float:
-        """Mutual information of phone and unit over the entropy of the phone; 0 where there is one phone only."""
-        joint = self.joint
-        phone = joint.sum(axis=1, keepdims=True)
-        independent = phone * joint.sum(axis=0, keepdims=True)
-        seen = joint > 0
-        information = (joint[seen] * np.log(joint[seen] / independent[seen])).sum()
-        uncertainty = -(phone[phone > 0] * np.log(phone[phone > 0])).sum()
-        return float(information / uncertainty) if uncertainty > 0 else 0.0
-
-    def names(self, naming: Naming) -> list[str]:
-        """What each of the K units is called: a phone, or `unit 17` where it has none."""
-        match naming:
-            case "many-to-one":
-                return [self.phones[row] for row in self.counts.argmax(axis=0)]
-            case "one-to-one":
-                names = [f"unit {unit}" for unit in range(self.counts.shape[1])]
-                for phone, unit in zip(self.phones, best_assignment(self.counts).tolist(), strict=True):
-                    if unit >= 0:
-                        names[unit] = phone
-                return names
-            case _:
-                raise ValueError(f"unknown naming {naming!r}")
+def names(found: Cooccurrence, naming: Naming) -> list[str]:
+    """What each of the K units is called: a phone, or `unit 17` where it has none."""
+    match naming:
+        case "many-to-one":
+            return [found.labels[row] for row in found.counts.argmax(axis=0)]
+        case "one-to-one":
+            called = [f"unit {unit}" for unit in range(found.counts.shape[1])]
+            for phone, unit in zip(found.labels, best_assignment(found.counts).tolist(), strict=True):
+                if unit >= 0:
+                    called[unit] = phone
+            return called
+        case _:
+            raise ValueError(f"unknown naming {naming!r}")
 
 
 @dataclass(frozen=True)
@@ -103,27 +64,10 @@ class Transcription:
         }
 
 
-def cooccurrence(units: UnitsFile, alignment: Mapping[str, Sequence[Segment]]) -> Cooccurrence:
-    """Count (phone, unit) over the frames of all utterances that have both; frames outside any segment count as SIL.
-
-    Raises:
-        UserError: no utterance has both, or the units have no durations.
-    """
-    labels: list[str] = []
-    frames = []
-    for item in _shared(units, alignment):
-        frames.append(_frames(item))
-        labels += frame_labels(alignment[item.id], item.n_frames, units.quantizer.frame_rate)
-    phones, rows = np.unique(labels, return_inverse=True)
-    counts = np.zeros((len(phones), units.quantizer.k), dtype=np.int64)
-    np.add.at(counts, (rows, np.concatenate(frames)), 1)
-    return Cooccurrence(phones.tolist(), counts)
-
-
 def write_phones(
     units: UnitsFile,
     alignment: Mapping[str, Sequence[Segment]],
-    names: Sequence[str],
+    called: Sequence[str],
     tolerance: float = TOLERANCE,
 ) -> Transcription:
     """Put a name in the place of every unit, and compare with the phones.
@@ -131,31 +75,18 @@ def write_phones(
     Args:
         units: with durations.
         alignment: phones of the same utterances; others are left out.
-        names: of the K units, see `Cooccurrence.names`.
+        called: names of the K units, see `names`.
         tolerance: of boundaries, in seconds.
     """
     edits = n_phones = 0
     boundaries = []
-    for item in _shared(units, alignment):
-        written = [names[unit] for unit in _frames(item)]
+    for item in aligned(units, alignment):
+        written = [called[unit] for unit in expand(item.units, item.durations or [])]
         phones, times = _phones(alignment[item.id], item.n_frames / units.quantizer.frame_rate)
         edits += compare(item.id, phones, _without_repetitions(written)).edits
         n_phones += len(phones)
         boundaries.append(count_hits(changes(written, units.quantizer.frame_rate), times, tolerance))
     return Transcription(edits, n_phones, total(boundaries))
-
-
-def _shared(units: UnitsFile, alignment: Mapping[str, Sequence[Segment]]) -> list[Units]:
-    shared = [item for item in units.utterances if alignment.get(item.id)]
-    if not shared:
-        raise UserError("units and alignment have no utterance id in common")
-    return shared
-
-
-def _frames(item: Units) -> np.ndarray:
-    if item.durations is None:
-        raise UserError(f"{item.id!r} has units without durations, which cannot be placed in time")
-    return expand(item.units, item.durations)
 
 
 def _phones(segments: Sequence[Segment], end: float) -> tuple[list[str], np.ndarray]:
@@ -188,11 +119,11 @@ def summary(
         "phone_purity": counts.phone_purity,
         "cluster_purity": counts.cluster_purity,
         **{
-            naming.replace("-", "_"): write_phones(units, alignment, counts.names(naming), tolerance).summary()
+            naming.replace("-", "_"): write_phones(units, alignment, names(counts, naming), tolerance).summary()
             for naming in NAMINGS
         },
         "tolerance": tolerance,
         "frames": int(counts.counts.sum()),
-        "phones": counts.phones,
+        "phones": counts.labels,
         "counts": counts.counts.tolist(),
     }

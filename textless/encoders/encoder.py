@@ -81,6 +81,11 @@ class EncoderSpec:
     layer: int | None = None
     chunk: float | None = None  # seconds that attention sees
 
+    def __str__(self) -> str:
+        rate = f"@{self.frame_rate}" if self.frame_rate is not None else ""
+        layer = f":{self.layer}" if self.layer is not None else ""
+        return f"{self.name}{rate}{layer}" + (f",chunk={self.chunk:g}" if self.chunk is not None else "")
+
     @classmethod
     def parse(cls, text: str) -> "EncoderSpec":
         """Read a specification.

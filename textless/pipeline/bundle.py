@@ -1,17 +1,20 @@
 """One directory that holds everything to speak with: encoder specification, quantizer, unit LM and vocoder.
 
     bundle.json   header: encoder, identity of the quantizer
-    quantizer/  ulm/  vocoder/
+    encoder/  quantizer/  ulm/  vocoder/
 
+`encoder/` is there where the encoder has weights that lie on this disk; spectral and published ones go by their names.
 This module owns `bundle.json`. That the parts belong together is checked when a bundle is made and when it is loaded.
 """
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from textless.encoders.directory import save_encoder
+from textless.encoders.encoder import EncoderSpec
 from textless.errors import UserError
 from textless.files import atomic_directory, read_json, refuse_overwrite, write_json
 from textless.provenance import check_header, make_header
@@ -34,13 +37,13 @@ class Parts:
     vocoder: Vocoder
 
 
-def load_parts(quantizer: Path, ulm: Path, vocoder: Path, device: torch.device) -> Parts:
-    """Load the parts from their directories.
+def load_parts(quantizer: Path, ulm: Path, vocoder: Path, device: torch.device, encoder: str | None = None) -> Parts:
+    """Load the parts from their directories; `encoder` says where the quantizer's encoder lies, if it was moved.
 
     Raises:
         UserError: one is missing or damaged, the LM cannot generate, or two were made with different quantizers.
     """
-    speech_to_units = SpeechToUnits(load_quantizer(quantizer), device)
+    speech_to_units = SpeechToUnits(load_quantizer(quantizer), device, encoder=encoder)
     language_model = load_language_model(ulm, device)
     if not isinstance(language_model, TransformerLanguageModel):
         raise UserError(f"{ulm} holds an n-gram model, which scores but does not generate; use a Transformer")
@@ -67,6 +70,8 @@ def write_bundle(out: Path, encoder: str, quantizer: Path, ulm: Path, vocoder: P
             (temporary / name).mkdir()
             for file in (CONFIG_NAME, WEIGHTS_NAME):
                 shutil.copyfile(source / file, temporary / name / file)
+        if Path(EncoderSpec.parse(encoder).name).exists():
+            save_encoder(temporary / "encoder", parts.speech_to_units.encoder.encoder)  # type: ignore[arg-type]
         header = make_header(FORMAT, VERSION, encoder=encoder, quantizer=identity.model_dump())
         write_json(temporary / "bundle.json", header)
     return parts
@@ -77,5 +82,7 @@ def load_bundle(directory: Path, device: torch.device) -> Parts:
     path = directory / "bundle.json"
     if not path.is_file():
         raise UserError(f"{directory} is not a bundle (bundle.json is missing); make one with `textless bundle`")
-    check_header(read_json(path), FORMAT, VERSION, path)
-    return load_parts(directory / "quantizer", directory / "ulm", directory / "vocoder", device)
+    header = check_header(read_json(path), FORMAT, VERSION, path)
+    own = directory / "encoder"
+    encoder = str(replace(EncoderSpec.parse(header["encoder"]), name=str(own))) if own.exists() else None
+    return load_parts(directory / "quantizer", directory / "ulm", directory / "vocoder", device, encoder)

@@ -25,7 +25,7 @@ def train_encoders(out: Path, commands: Commands, *, steps: int, seed: int) -> N
         features, quantizer = folder / "targets" / f"features-{layer}", folder / "targets" / f"quantizer-{layer}"
         commands.run("encoder features", train, features, encoder=f"{gmm}:{layer}")
         commands.run("units fit", features, quantizer, k=k, max_frames=100_000, iterations=12, seed=seed, replace=True)
-        commands.run("units encode", train, _units(folder, layer), quantizer=quantizer, replace=True)
+        commands.run("units encode", features, _units(folder, layer), quantizer=quantizer, replace=True)
     config = out / "configs" / "hubert.toml"
     units = ", ".join(f'"../{_units(folder, layer).relative_to(out)}"' for layer in TARGETS)
     with atomic_write(config) as file:
@@ -48,9 +48,7 @@ def judge_encoders(out: Path, commands: Commands, abx: dict[str, Any], item: Pat
         commands.run("encoder features", corpus / "dev" / "manifest.tsv", work / "dev", encoder=spec)
         commands.run("units fit", work / "dev", work / "quantizer", k=JUDGED_K, seed=seed, replace=True)
         units = work / "test.jsonl"
-        commands.run(
-            "units encode", corpus / "test" / "manifest.tsv", units, quantizer=work / "quantizer", replace=True
-        )
+        commands.run("units encode", work / "test", units, quantizer=work / "quantizer", replace=True)
         results[name] = {
             "abx": commands.run_json("eval abx", item, work / "test", **abx, seed=seed, skip_missing=True),
             "phones": commands.run_json("eval units", units, corpus / "test" / "alignments.tsv"),

@@ -139,7 +139,7 @@ def iterate_hubert(config: IterateConfig, out: Path, *, device: str = "auto", fo
             commands.run("encoder features", manifest, features, encoder=spec, device=device)
             fitting = {"k": k, "max_frames": iteration.max_frames, "seed": config.seed}
             commands.run("units fit", features, quantizer, **fitting, replace=True)
-            commands.run("units encode", manifest, units[-1], quantizer=quantizer, device=device, replace=True)
+            commands.run("units encode", features, units[-1], quantizer=quantizer, replace=True)
         run = RunConfig.parse(
             {
                 **{name: value for name, value in config.model_dump().items() if name != "iterations"},
