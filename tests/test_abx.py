@@ -12,9 +12,9 @@ from oracles import abx as oracle
 
 from textless.corpora.items import Item
 from textless.errors import UserError
-from zerospeech_eval import abx as engine
-from zerospeech_eval import plan, token_distances
-from zerospeech_eval.abx import Job, abx, evaluate
+from zerospeech_eval import block_pairs, plan, token_distances
+from zerospeech_eval.abx import abx, evaluate
+from zerospeech_eval.block_pairs import Job
 from zerospeech_eval.datasets import make_dataset
 from zerospeech_eval.distances import SYMMETRIC, frame_distances, prepare
 from zerospeech_eval.dtw import align_pairs
@@ -182,7 +182,7 @@ def test_tiles_blocks_strips_and_threads_change_nothing(monkeypatch: pytest.Monk
     monkeypatch.setattr(plan, "PACK_FRAMES", 1)
     split = evaluate(tasks, data, distance, workers=3)
     monkeypatch.setattr(Job, "_fits", lambda *_: False)  # little memory: one direction at a time, a few rows of it
-    monkeypatch.setattr(engine, "STRIP_FRAMES", 7)
+    monkeypatch.setattr(block_pairs, "STRIP_FRAMES", 7)
     strips = evaluate(tasks, data, distance, workers=2)
     for name, score in before.items():
         assert list(score.rows()) == list(split[name].rows()) == list(strips[name].rows())

@@ -11,6 +11,7 @@ import soundfile
 import torch
 from typer.testing import CliRunner, Result
 
+from textless.audio import io
 from textless.audio.manifest import read_manifest, write_manifest
 from textless.audio.scan import scan
 from textless.corpora.alignment import Segment, write_alignment
@@ -20,7 +21,7 @@ from textless.errors import UserError
 from textless.features.extract import store_features, write_npy_folder
 from textless.features.store import write_npy
 from units.encode import SpeechToUnits, encode_corpus
-from units.quantizer import Quantizer, save_quantizer
+from units.quantizer import Quantizer, load_quantizer, save_quantizer
 from zerospeech_eval.abx import abx
 from zerospeech_eval.cli import app
 
@@ -213,14 +214,14 @@ def test_straight_from_recordings(speech: tuple[Path, Path], tmp_path: Path) -> 
     expected = report(item, tmp_path / "store")
     assert expected["frequency"] == "50.0"
     assert report(item, manifest, "--encoder", "mfcc@50") == expected == report(item, tmp_path / "npy")
+    in_a_file = report(item, manifest, "--encoder", "mfcc@50", "--memory", "0.0001", "--max-x-across", "1")
+    assert in_a_file == report(item, manifest, "--encoder", "mfcc@50", "--max-x-across", "1")
     with pytest.raises(UserError, match=r"holds 50.0 frames a second, but --frequency says 100"):
         run("abx", item, tmp_path / "store", "--frequency", "100")
 
 
 def test_units(speech: tuple[Path, Path], quantizer: Path, tmp_path: Path) -> None:
     item, manifest = speech
-    from units.quantizer import load_quantizer
-
     encode_corpus(read_manifest(manifest), SpeechToUnits(load_quantizer(quantizer)), tmp_path / "units.jsonl")
     store_features(read_manifest(manifest), load_encoder("mfcc@50"), tmp_path / "store")
     found = {}
@@ -264,8 +265,6 @@ def test_only_needed_recordings_are_encoded(speech: tuple[Path, Path], monkeypat
     item, manifest = speech
     few = [i for i in read_items(item) if i.file.endswith(("take 4", "take 5"))]
     write_items(item, few)
-    from textless.audio import io
-
     loaded: list[str] = []
     load = io.load
     monkeypatch.setattr(io, "load", lambda path, **options: loaded.append(path.stem) or load(path, **options))

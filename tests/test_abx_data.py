@@ -16,6 +16,7 @@ from textless.errors import UserError
 from textless.features.store import open_features
 from zerospeech_eval.abx import abx, evaluate
 from zerospeech_eval.datasets import make_dataset
+from zerospeech_eval.feature_arrays import is_mapped
 from zerospeech_eval.task import Task, zerospeech_task
 
 SMALL = np.array([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])
@@ -141,6 +142,11 @@ class TestMistakes:
         with pytest.raises(UserError, match=r"'g' have shape \(4, 2\) .*expected .*\(T, 3\) as those of 'f'"):
             abx(items, {**self.features, "g": np.zeros((4, 2))}, "50")
 
+    @pytest.mark.parametrize("array", [np.zeros(4), np.zeros((4, 0)), np.zeros((4, 1, 2)), np.zeros((4, 2), complex)])
+    def test_no_features_at_all(self, array: np.ndarray) -> None:
+        with pytest.raises(UserError, match=r"'f' have shape .*expected numbers of shape \(T, D\)"):
+            abx(self.items, {"f": array}, "50")
+
     def test_units_are_no_vectors(self) -> None:
         features = {"f": np.array([[1], [1], [2], [2]])}
         for distance in ("angular", "euclidean", "kl"):
@@ -212,13 +218,9 @@ def test_features_beyond_the_memory_go_to_a_file(tmp_path: Path) -> None:
     for given_features in (features, open_features(tmp_path)):
         for memory in (0, features["s0"].nbytes, None):
             data = make_dataset(items, given_features, "50", memory=memory)
-            in_memory = sum(array.nbytes for array in data.arrays if not _is_mapped(array))
+            in_memory = sum(array.nbytes for array in data.arrays if not is_mapped(array))
             assert in_memory <= (memory if memory is not None else 2**20)
             assert evaluate({"t": zerospeech_task()}, data)["t"].value == expected
-
-
-def _is_mapped(array: np.ndarray | None) -> bool:
-    return array is not None and (isinstance(array, np.memmap) or _is_mapped(array.base))
 
 
 class TestDraws:

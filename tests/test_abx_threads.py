@@ -8,8 +8,9 @@ from test_abx import corpus
 
 from textless.errors import UserError
 from zerospeech_eval import abx as engine
-from zerospeech_eval.abx import Job, evaluate
+from zerospeech_eval.abx import evaluate
 from zerospeech_eval.abx_score import make_score
+from zerospeech_eval.block_pairs import Job
 from zerospeech_eval.cells import join_cells
 from zerospeech_eval.datasets import make_dataset
 from zerospeech_eval.plan import make_plan

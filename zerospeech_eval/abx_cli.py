@@ -122,6 +122,7 @@ def abx(
         frequency=frequency,
         time_column=time_column,
         device=accelerator,
+        memory=budget // 2,
     )
     data = make_dataset(
         items,

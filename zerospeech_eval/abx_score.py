@@ -119,9 +119,12 @@ def average(columns: Mapping[str, np.ndarray], values: np.ndarray) -> tuple[dict
 
 def group_rows(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Number rows that agree in all columns: the first row of every group, the group of every row, sizes."""
-    keys = np.zeros(len(next(iter(columns.values()))), dtype=np.int64)
+    keys, n_keys = np.zeros(len(next(iter(columns.values()))), dtype=np.int64), 1
     for codes in columns.values():
-        keys = np.unique(keys * (int(codes.max(initial=0)) + 1) + codes, return_inverse=True)[1]
+        size = int(codes.max(initial=0)) + 1
+        if n_keys * size >= 1 << 63:
+            keys, n_keys = np.unique(keys, return_inverse=True)[1], len(keys)
+        keys, n_keys = keys * size + codes, n_keys * size
     _, first, groups, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
     return first, groups, counts
 

@@ -31,17 +31,18 @@ def load_arrays(
         UserError: a name fits several ids, or an array has another shape or type than the first.
     """
     ids = find_ids(features, files)
-    keeper = _Keeper(memory)
-    first: np.ndarray | None = None
+    keeper = ArrayKeeper(memory)
+    width: int | None = None
     for file, feature_id in ids.items():
         array = features[feature_id]
-        first = array if first is None else first
-        if array.ndim != 2 or array.shape[1] != first.shape[1] or array.dtype.kind not in "fiu":
-            expected = "(T, D)" if array is first else f"(T, {first.shape[1]}) as those of {next(iter(ids))!r}"
+        usable = array.ndim == 2 and array.shape[1] > 0 and array.dtype.kind in "fiu"
+        if not usable or array.shape[1] != (width or array.shape[1]):
+            expected = "(T, D)" if width is None else f"(T, {width}) as those of {next(iter(ids))!r}"
             raise UserError(
                 f"features of {file!r} have shape {array.shape} and type {array.dtype}, expected numbers of shape "
                 f"{expected}"
             )
+        width = array.shape[1]
         keeper.keep(array)
     return keeper.arrays(), list(ids)
 
@@ -72,7 +73,7 @@ def is_finite(array: np.ndarray) -> bool:
     return not array.size or array.dtype.kind != "f" or bool(np.isfinite(array.min()) and np.isfinite(array.max()))
 
 
-class _Keeper:
+class ArrayKeeper:
     """Keeps arrays in memory up to a limit, the others in one temporary file; mapped files stay what they are."""
 
     def __init__(self, memory: int | None) -> None:
@@ -82,7 +83,8 @@ class _Keeper:
         self.kept: list[np.ndarray | tuple[int, np.ndarray]] = []  # or offset, and an empty array of the shape and type
 
     def keep(self, array: np.ndarray) -> None:
-        if isinstance(array, np.memmap):
+        """Take one more array; it may be used for something else afterwards."""
+        if is_mapped(array):
             # A process may hold some 65 000 maps, and a test that many files: small ones are read at once.
             if array.nbytes >= SMALL_FILE or not _is_whole_file(array):
                 self.kept.append(np.asarray(array))  # the same memory, but quicker to slice
@@ -99,6 +101,7 @@ class _Keeper:
         self.kept.append((offset, np.broadcast_to(np.empty((), array.dtype), array.shape)))
 
     def arrays(self) -> list[np.ndarray]:
+        """All arrays, in the order they came in."""
         if self.file is None or self.file.tell() == 0:
             return [entry for entry in self.kept if isinstance(entry, np.ndarray)]
         self.file.flush()
@@ -113,5 +116,10 @@ class _Keeper:
         return arrays
 
 
-def _is_whole_file(array: np.memmap) -> bool:
+def is_mapped(array: np.ndarray | None) -> bool:
+    """Whether an array lies in a file."""
+    return isinstance(array, np.memmap) or (isinstance(array, np.ndarray) and is_mapped(array.base))
+
+
+def _is_whole_file(array: np.ndarray) -> bool:
     return isinstance(array.base, mmap) or (isinstance(array.base, np.memmap) and array.base.size == array.size)

@@ -11,7 +11,7 @@ from textless.errors import UserError
 from textless.features.store import FeatureStore, open_features
 from textless.files import read_json
 from textless.progress import say, track
-from zerospeech_eval.feature_arrays import find_ids
+from zerospeech_eval.feature_arrays import ArrayKeeper, find_ids
 from zerospeech_eval.frame_slices import parse_frequency
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def open_source(
     frequency: str | None = None,
     time_column: bool = False,
     device: "torch.device | None" = None,
+    memory: int | None = None,
 ) -> Source:
     """Open whatever `path` is.
 
@@ -58,6 +59,7 @@ def open_source(
         frequency: frames a second; the default is what the files say, else 50.
         time_column: the first column of the features holds times.
         device: for the encoder and the quantizer.
+        memory: bytes of encoded recordings to hold at most; the others go to a temporary file.
 
     Raises:
         UserError: the options do not fit what `path` is.
@@ -75,7 +77,7 @@ def open_source(
     if is_units:
         return _from_units(path, quantizer, units_as, frequency)
     if is_manifest:
-        return _from_recordings(path, files, encoder, quantizer, units_as, frequency, device)
+        return _from_recordings(path, files, encoder, quantizer, units_as, frequency, device, memory)
     return _from_features(path, quantizer, units_as, frequency, device)
 
 
@@ -152,6 +154,7 @@ def _from_recordings(
     units_as: UnitsAs | None,
     frequency: str | None,
     device: "torch.device | None",
+    memory: int | None,
 ) -> Source:
     from textless.audio.manifest import Manifest, Skipped, read_manifest
     from textless.encoders.encoder import load_encoder
@@ -167,10 +170,11 @@ def _from_recordings(
     needed = find_ids(utterances, files).values()
     part = Manifest(manifest.root, tuple(utterances[utterance_id] for utterance_id in needed))
     skipped: list[Skipped] = []
-    features = {}
+    ids, keeper = [], ArrayKeeper(memory)
     for utterance, frames in track(encode_utterances(part, part.utterances, loaded, skipped), "encoding", len(part)):
-        array = frames.numpy() if speech_to_units is None else speech_to_units.quantizer.encode(frames)[:, None]
-        features[utterance.id] = array
+        keeper.keep(frames.numpy() if speech_to_units is None else speech_to_units.quantizer.encode(frames)[:, None])
+        ids.append(utterance.id)
+    features = dict(zip(ids, keeper.arrays(), strict=True))
     for recording in skipped:
         say(f"{recording.path} cannot be encoded: {recording.reason}")
     rate = _agreed(path, str(loaded.frame_rate), frequency)

@@ -66,7 +66,7 @@ def make_plan(tasks: Mapping[str, Task], data: Dataset) -> Plan:
     """Find buckets, draw from them where a task caps them, and lay the tokens out."""
     shared = set.intersection(*(set(task.by) for task in tasks.values()))
     kept = set.intersection(*({*task.by, *task.across} for task in tasks.values())) - shared
-    group, side = joint_codes(data, sorted(shared)), joint_codes(data, sorted(kept))
+    group, side = _joint_codes(data, sorted(shared)), _joint_codes(data, sorted(kept))
     drafts = {name: _draft(task, data, group, side) for name, task in tasks.items()}
     used = np.zeros(len(data), dtype=bool)
     for tokens, _ in drafts.values():
@@ -82,12 +82,11 @@ def make_plan(tasks: Mapping[str, Task], data: Dataset) -> Plan:
     return Plan(tokens, buckets, blocks, pairs)
 
 
-def joint_codes(data: Dataset, columns: Sequence[str]) -> np.ndarray:
+def _joint_codes(data: Dataset, columns: Sequence[str]) -> np.ndarray:
     """One code for every combination of labels, `(N,)`; 0 for no columns."""
     codes = np.zeros(len(data), dtype=np.int64)
     for column in columns:
-        labels = data.label(column)
-        codes = _joint(codes, labels.codes)
+        codes = _joint(codes, data.label(column).codes)
     return codes
 
 
@@ -98,7 +97,7 @@ def _joint(codes: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _draft(task: Task, data: Dataset, group: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of the buckets that some cell needs, after the draw, bucket after bucket, and the bounds of buckets."""
-    on, by, across = data.label(task.on).codes, joint_codes(data, task.by), joint_codes(data, task.across)
+    on, by, across = data.label(task.on).codes, _joint_codes(data, task.by), _joint_codes(data, task.across)
     order = np.lexsort((on, across, by, side, group))  # stable: tokens stay in the order of the item file
     bounds = _edges(by[order], across[order], on[order])
     heads = order[bounds[:-1]]
@@ -112,7 +111,7 @@ def _draft(task: Task, data: Dataset, group: np.ndarray, side: np.ndarray) -> tu
     else:
         is_a = (in_span >= 2) & (np.diff(bounds) >= 2)
         is_x = is_a
-    beside_a = np.repeat(np.add.reduceat(is_a, spans[:-1]) > 0, np.diff(spans)) if len(heads) else is_a
+    beside_a = np.repeat(np.add.reduceat(is_a, spans[:-1]) > 0, np.diff(spans))
     needed = beside_a | is_x
     sizes = np.diff(bounds)
     tokens, sizes = order[np.repeat(needed, sizes)], sizes[needed]
@@ -146,7 +145,7 @@ def _buckets(
 ) -> Buckets:
     heads = tokens[bounds[:-1]]
     labels = {name: data.label(name).codes[heads] for name in (task.on, *task.by, *task.across)}
-    on, by, across = labels[task.on], joint_codes(data, task.by)[heads], joint_codes(data, task.across)[heads]
+    on, by, across = labels[task.on], _joint_codes(data, task.by)[heads], _joint_codes(data, task.across)[heads]
     spans = _edges(by, across)
     widths = np.diff(spans)
     first, last = np.repeat(spans[:-1], widths), np.repeat(spans[1:], widths)

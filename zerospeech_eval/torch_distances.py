@@ -128,13 +128,13 @@ def _round(values: torch.Tensor) -> tuple[torch.Tensor, float]:
 def _batches(wanted: np.ndarray, n: np.ndarray, m: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Wanted pairs, those of like sizes together, in batches whose lattices fit."""
     i, j = np.nonzero(wanted)
-    order = np.lexsort((m[j], n[i]))
-    i, j = i[order], j[order]
+    longest = np.maximum(n[i], m[j])
+    order = np.argsort(longest, kind="stable")
+    i, j, longest = i[order], j[order], longest[order]
     first = 0
     while first < len(i):
-        # Rows only grow along the order; columns are bounded by the longest of all.
-        sizes = n[i[first:]] * m.max()
-        last = first + max(1, int(np.searchsorted(sizes * np.arange(1, len(sizes) + 1), BATCH_CELLS, side="right")))
+        cells = longest[first:] ** 2 * np.arange(1, len(i) - first + 1)  # if the batch ended there
+        last = first + max(1, int(np.searchsorted(cells, BATCH_CELLS, side="right")))
         yield i[first:last], j[first:last]
         first = last
 
