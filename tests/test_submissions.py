@@ -302,7 +302,9 @@ def test_both_spellings_of_a_distance(spelling: str, features: Path, tmp_path: P
     (out / "german").rename(out / "LANG1")
     found = score_submission(TASKS["abx17"], out, Dataset(root))
     limits = {"max_size_group": 10, "max_x_across": 5, "seed": 3459}
-    expected = abx(ITEMS, FEATURES, "50", distance="euclidean", frame_slice="librilight", **limits).value
+    expected = abx(
+        ITEMS, FEATURES, "50", distance="euclidean", frame_slice="librilight", unit_length=True, **limits
+    ).value
     assert {(m.table, m.name, m.value) for m in found.measures} == {
         ("german", "10s within", 100 * expected),
         ("all", "mean", 100 * expected),

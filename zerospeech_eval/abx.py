@@ -42,6 +42,7 @@ def abx(
     context: ContextMode = "within",
     distance: Distance = "angular",
     pooling: Pooling = "none",
+    unit_length: bool = False,
     frame_slice: FrameSlice = "exact",
     max_size_group: int | None = None,
     max_x_across: int | None = None,
@@ -58,6 +59,7 @@ def abx(
         context: compare in the same context (previous and next phone), or in any.
         distance: between tokens, see `evaluate`.
         pooling: see `evaluate`.
+        unit_length: see `evaluate`.
         frame_slice: see `frame_slices`.
         max_size_group: see `task.Task`; None is the exact score, without sampling.
         max_x_across: see `task.Task`.
@@ -72,7 +74,7 @@ def abx(
     """
     data = make_dataset(items, features, frequency, frame_slice=frame_slice, skip_missing=skip_missing)
     task = zerospeech_task(speaker, context, max_size_group=max_size_group, max_x_across=max_x_across, seed=seed)
-    return evaluate({speaker: task}, data, distance, pooling=pooling)[speaker]
+    return evaluate({speaker: task}, data, distance, pooling=pooling, unit_length=unit_length)[speaker]
 
 
 def evaluate(

@@ -19,7 +19,7 @@ from zerospeech_eval.task import zerospeech_task
 from zerospeech_eval.token_distances import Distance
 
 Name = Literal["dtw_cosine", "dtw_kl", "levenshtein"]
-DISTANCES: dict[str, Distance] = {"dtw_cosine": "angular", "dtw_kl": "kl_symmetric", "levenshtein": "levenshtein"}
+DISTANCES: dict[str, Distance] = {"dtw_cosine": "angular", "dtw_kl": "kl_abxpy", "levenshtein": "levenshtein"}
 
 
 def precut_abx(

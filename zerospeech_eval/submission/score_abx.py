@@ -100,4 +100,6 @@ def _tasks(mode: Speakers, context: ContextMode, params: FeatureParams) -> dict[
 
 def _abx(items: Path, features: FeatureFolder, tasks: Mapping[str, Task], params: FeatureParams) -> dict[str, float]:
     data = make_dataset(read_items(items), features, params.frequency, frame_slice=FRAME_SLICE)
-    return {name: score.value for name, score in evaluate(tasks, data, DISTANCES[params.distance_mode]).items()}
+    # Libri-light's program, which scored the leaderboards, scales frames to unit length before any distance.
+    scores = evaluate(tasks, data, DISTANCES[params.distance_mode], unit_length=True)
+    return {name: score.value for name, score in scores.items()}
