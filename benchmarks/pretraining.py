@@ -5,7 +5,8 @@
 Trains with the ready configuration `hubert-cpu.toml` on the recordings of kathleen_en, librispeech_multi and an4, and
 judges on the aligned part of librispeech_multi (unlabelled in training; with `--held-out`, not in training at all). ABX
 of phonemes in any context, at most 10 tokens a group and 5 speakers for X. Prints mean and standard deviation over
-seeds, and the minutes that training took on this machine. A stopped run continues. (`-P`: this folder has a vocoder.py.)
+seeds, and the minutes that training took on this machine. A stopped run continues. (`-P` because this folder has a
+vocoder.py.)
 """
 
 import argparse

@@ -108,6 +108,11 @@ class Crops:
             if (later, here) not in self._ahead:
                 self._ahead[later, here] = self._pool.submit(self._read, later, here)
         rows = self._ahead.pop((step, here)).result()
+        if not rows and not self.skipped:
+            raise UserError(
+                f"an update of {self._config.batch_seconds} s has fewer crops than there are processes ({here.size}): "
+                "raise data.batch_seconds or lower data.seconds"
+            )
         if not rows:
             raise UserError(f"none of the recordings of step {step} can be read; first: {next(iter(self.skipped), '')}")
         waveforms, lengths = pad([waveform for _, waveform in rows])

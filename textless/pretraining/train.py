@@ -134,30 +134,29 @@ def _pretrain(
 
 
 class Log:
-    """Sums since the last line of the log."""
+    """Sums since the last line of the log, kept where they were computed: looking at them would make a GPU wait."""
 
     def __init__(self) -> None:
-        self._sums: dict[str, list[torch.Tensor]] = {}
-        self._seconds = 0.0
-        self._norms: list[torch.Tensor] = []
+        self._sums: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._samples = torch.zeros(())
 
     def add(self, outcome: Outcome, batch: Batch, norm: torch.Tensor) -> None:
         """Note an update."""
-        for name, (value, count) in {"loss": (outcome.loss.detach(), outcome.count), **outcome.metrics}.items():
-            sums = self._sums.setdefault(name, [torch.zeros((), dtype=torch.float64) for _ in range(2)])
-            sums[0] += value.detach().double().cpu()
-            sums[1] += count.detach().double().cpu()
-        self._norms.append(norm.detach())
-        self._seconds += float(batch.lengths.sum()) / SAMPLE_RATE
+        metrics = {"loss": (outcome.loss, outcome.count), **outcome.metrics, "gradient_norm": (norm, norm.new_ones(()))}
+        for name, (value, count) in metrics.items():
+            value, count = value.detach().double(), count.detach().double()  # noqa: PLW2901
+            before = self._sums.get(name)
+            self._sums[name] = (value, count) if before is None else (before[0] + value, before[1] + count)
+        self._samples = self._samples.to(batch.lengths.device) + batch.lengths.sum()
 
     def take(self, step: int) -> dict[str, float]:
         """Means over all processes since the last call; a loss that is not finite is not trained any further."""
-        means = {name: float(total(sums[0]) / total(sums[1]).clamp_min(1)) for name, sums in self._sums.items()}
+        sums = {name: total(torch.stack(pair).cpu()).tolist() for name, pair in self._sums.items()}
+        means = {name: value / max(count, 1.0) for name, (value, count) in sums.items()}
         if not math.isfinite(means["loss"]):
             raise UserError(f"the loss is {means['loss']} at step {step}: lower optimizer.lr, or use precision=fp32")
-        means["gradient_norm"] = float(torch.stack(self._norms).mean())
-        means["audio_seconds"] = float(total(torch.tensor(self._seconds)))
-        self.__init__()  # type: ignore[misc]
+        means["audio_seconds"] = float(total(self._samples.cpu())) / SAMPLE_RATE
+        self._sums, self._samples = {}, torch.zeros(())
         return means
 
 
