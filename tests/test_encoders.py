@@ -2,6 +2,7 @@ import json
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 import torch.nn.functional as F
 import torchaudio.functional
@@ -145,3 +146,13 @@ def test_manifest_ids_need_not_be_paths(tmp_path, noise_corpus):
     )
     extract.write_npy_folder(renamed, load_encoder("logmel"), tmp_path / "npy")
     assert sorted(p.name for p in (tmp_path / "npy").glob("*.npy")) == [f"u{i}.npy" for i in range(6)]
+
+
+def test_other_sample_rates_are_resampled_and_said(tmp_path, capsys):
+    tone = 0.3 * np.sin(2 * np.pi * 440 * np.arange(8_000) / 8_000)
+    soundfile.write(tmp_path / "low.wav", tone, 8_000)
+    soundfile.write(tmp_path / "usual.wav", np.repeat(tone, 2), 16_000)
+    manifest, _ = scan(tmp_path)
+    found = extract.encode_utterances(manifest, manifest.utterances, load_encoder("logmel"), [])
+    assert {len(frames) for _, frames in found} == {100}
+    assert "1 recordings of other sample rates were resampled to 16000 Hz" in capsys.readouterr().err

@@ -14,13 +14,15 @@ import torch.nn.functional as F
 from textless.audio import io
 from textless.audio.manifest import Manifest, Utterance, read_manifest, write_manifest
 from textless.cli import build
+from textless.corpora.alignment import Segment, write_alignment
+from textless.corpora.items import items_from_alignment, write_items
 from textless.distributed import World
 from textless.encoders.directory import load_encoder_directory
 from textless.encoders.logmel_front_end import LogMelConfig
 from textless.encoders.speech_transformer import SpeechTransformer, SpeechTransformerConfig
 from textless.encoders.transformer import TransformerConfig
 from textless.errors import UserError
-from textless.pipeline.pretraining import IterateConfig
+from textless.pipeline.pretraining import DevConfig, IterateConfig, judge
 from textless.pretraining.config import DataConfig, OptimizerConfig, PretrainConfig
 from textless.pretraining.data import CropConfig, Crops, Targets
 from textless.pretraining.hubert import HubertConfig, HubertObjective, heads_for
@@ -295,3 +297,30 @@ def test_ready_configurations_build_their_objective(path: Path) -> None:
     millions = sum(p.numel() for p in objective.encoder.parameters()) / 1e6
     low, high = (90, 100) if path.stem.endswith("base") else (0.2, 6)
     assert low < millions < high
+
+
+def test_a_labelled_set_judges_without_teaching(planted, tmp_path) -> None:
+    """ABX and PNMI of a set with alignments are logged; the weights are those of a run without it."""
+    path, targets = planted
+    manifest = read_manifest(path)
+    dev = tmp_path / "dev"
+    write_manifest(dev / "manifest.tsv", manifest)
+    seconds = PHONE_FRAMES / 50
+    alignment = {
+        i: [Segment(n * seconds, (n + 1) * seconds, f"p{p}") for n, p in enumerate(labels[::PHONE_FRAMES].tolist())]
+        for i, labels in targets.labels.items()
+    }
+    write_alignment(dev / "alignments.tsv", alignment, "phone")
+    speakers = {u.id: u.speaker or "" for u in manifest}
+    write_items(dev / "phoneme.item", list(items_from_alignment(alignment, speakers, "phoneme")))
+    judge_ = judge(DevConfig(directory=dev, k=8), TINY.transformer.layers)
+    pretrain(config(path, steps=20), tmp_path / "plain", [targets])
+    pretrain(config(path, steps=20, evaluate_every=10), tmp_path / "judged", [targets], evaluate=judge_)
+    figures = [row for row in read_metrics(tmp_path / "judged") if "pnmi" in row]
+    assert [row["step"] for row in figures] == [10, 20]
+    # Four tones are four features: far from chance (50 %, 0) even while little is learned.
+    assert figures[-1]["abx_within"] < 25 and figures[-1]["pnmi"] > 0.3  # noqa: PT018
+    plain, judged = (load_encoder_directory(tmp_path / name).sha256() for name in ("plain", "judged"))
+    assert plain == judged
+    with pytest.raises(UserError, match="should hold manifest.tsv"):
+        judge(DevConfig(directory=tmp_path), 2)

@@ -14,12 +14,13 @@ import torch
 
 from textless import distributed
 from textless.audio.batches import bucket
+from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip, write_skipped
 from textless.encoders.encoder import LayerEncoder
 from textless.errors import UserError
 from textless.features import store
 from textless.files import read_json, remove, sha256, shard_path, write_json
-from textless.progress import track
+from textless.progress import say, track
 
 SAMPLES_PER_BATCH = {  # by kind of device
     "cpu": 16_000 * 8,  # small enough for the activations of a batch to stay in the cache
@@ -43,6 +44,7 @@ def encode_utterances(
     """
     batches = bucket([u.n_samples for u in utterances], samples_per_batch(encoder))
     speakers = speaker_states(manifest, utterances, encoder)
+    resampled = 0
     with ThreadPoolExecutor(LOADERS) as pool:
 
         def read(batch: list[int]) -> list[torch.Tensor | Skipped]:
@@ -54,6 +56,10 @@ def encode_utterances(
             if number + LOADERS < len(batches):
                 ahead.append(pool.submit(read, batches[number + LOADERS]))
             usable: list[tuple[Utterance, torch.Tensor]] = []
+            resampled += sum(
+                not isinstance(waveform, Skipped) and len(waveform) != utterances[index].n_samples
+                for index, waveform in zip(batch, loaded, strict=True)
+            )
             for index, waveform in zip(batch, loaded, strict=True):
                 utterance = utterances[index]
                 if isinstance(waveform, Skipped):
@@ -67,6 +73,8 @@ def encode_utterances(
                 states = [speakers[u.voice] for u, _ in usable] if speakers else None
                 features = encoder.encode([waveform for _, waveform in usable], states)
                 yield from ((utterance, frames) for (utterance, _), frames in zip(usable, features, strict=True))
+    if resampled:
+        say(f"{resampled} recordings of other sample rates were resampled to {SAMPLE_RATE} Hz for {encoder.spec}")
 
 
 def samples_per_batch(encoder: LayerEncoder) -> int:

@@ -107,9 +107,10 @@ def judge(config: DevConfig, last_layer: int) -> Callable[[Path], dict[str, floa
             caps: dict[str, Any] = {"context": context, "max_size_group": 10, "max_x_across": 5}
             abx = commands.run_json("eval abx", item, work / "features", **caps, skip_missing=True)
             commands.run("units fit", work / "features", work / "quantizer", k=config.k)
-            commands.run("units encode", manifest, work / "units.jsonl", quantizer=work / "quantizer")
+            commands.run("units encode", work / "features", work / "units.jsonl", quantizer=work / "quantizer")
             phones = commands.run_json("eval units", work / "units.jsonl", alignments)
-        return {"abx_within": abx["within"], "abx_across": abx["across"], "pnmi": phones["pnmi"]}
+        errors = {f"abx_{speaker}": score["error_rate_percent"] for speaker, score in abx["scores"].items()}
+        return {**errors, "pnmi": phones["pnmi"]}
 
     return evaluate
 
