@@ -275,8 +275,9 @@ warm_start = true
     command.main(["encoder", "hubert-iterate", str(toml), str(tmp_path / "out")], standalone_mode=False)
     first, second = (tmp_path / "out" / f"iteration-{n}" / "encoder" for n in (1, 2))
     assert {"nats", "nats_2"} <= read_metrics(first)[-1].keys()
-    header = json.loads((second / "config.json").read_text())
-    assert header["trained"]["config"]["start"] == str(first)
+    run = json.loads((second.parent / "pretrain.json").read_text())
+    assert run["start"] == str(first)
+    assert str(tmp_path) not in (second / "config.json").read_text()  # an encoder tells nothing of where it was made
     units = (tmp_path / "out" / "iteration-2" / "units-1.jsonl").read_text().splitlines()
     assert json.loads(units[0])["quantizer"]["encoder"] == f"{first}:1"
     times = {p: p.stat().st_mtime_ns for p in (tmp_path / "out").rglob("*.safetensors")}

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -207,4 +207,6 @@ def _move(batch: Batch, device: torch.device) -> Batch:
 
 
 def _trained(config: PretrainConfig, step: int) -> dict[str, object]:
-    return {"step": step, "config": config.model_dump(mode="json")}
+    """What the encoder directory says of its making; places on this machine are left out."""
+    places: dict[str, Any] = {"start": True, "data": {"manifest", "targets"}}
+    return {"step": step, "config": config.model_dump(mode="json", exclude=places)}
