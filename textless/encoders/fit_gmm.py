@@ -6,7 +6,6 @@ mixture. An utterance without a speaker is taken for a speaker of its own.
 """
 
 import itertools
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ def fit_gmm(
     """
     refuse_overwrite(out, force=force)
     device = device or torch.device("cpu")
-    speakers = _by_speaker(_thinned(manifest, config.max_hours))
+    speakers = _by_speaker(_thinned(manifest, config.max_hours, config.seed))
     unnamed = sum(not name for name, _ in speakers)
     if unnamed:
         say(f"{unnamed} utterances name no speaker: each is taken for a speaker of its own")
@@ -131,11 +130,17 @@ def _assemble(mfcc: SpeakerMfcc, fit: Fit, config: GmmConfig) -> GmmPosteriors:
     return encoder.cpu().eval()
 
 
-def _thinned(manifest: Manifest, max_hours: float) -> list[Utterance]:
-    """Utterances evenly spaced over the manifest, of at most about so many hours."""
+def _thinned(manifest: Manifest, max_hours: float, seed: int) -> list[Utterance]:
+    """Utterances drawn at random, of about so many hours at most, in the order of the manifest.
+
+    At random, because every n-th of a corpus whose speakers take turns would be some of the speakers only.
+    """
     hours = sum(u.n_samples for u in manifest) / SAMPLE_RATE / 3600  # files of other rates are counted as 16 kHz
-    share = min(1.0, max_hours / hours) if hours else 1.0
-    return [u for index, u in enumerate(manifest) if math.ceil((index + 1) * share) > math.ceil(index * share)]
+    if hours <= max_hours:
+        return list(manifest)
+    n_drawn = max(1, int(len(manifest) * max_hours / hours))
+    drawn = torch.randperm(len(manifest), generator=torch.Generator().manual_seed(seed))[:n_drawn].tolist()
+    return [manifest.utterances[index] for index in sorted(drawn)]
 
 
 def _by_speaker(utterances: Iterable[Utterance]) -> dict[tuple[str, str], list[Utterance]]:

@@ -5,13 +5,16 @@ OUT/encoders/hubert     log-mel HuBERT, taught with units of the mixture's two l
 OUT/encoders/NAME       features, k-means and units by which each is judged on the test set
 """
 
+import random
 from pathlib import Path
 from typing import Any
 
+from textless.audio.manifest import Manifest, read_manifest, write_manifest
 from textless.files import atomic_write
 from textless.pipeline.commands import Commands
 
 TARGETS = {1: 100, 0: 300}  # layer of the mixture encoder (posteriors, MFCC) -> K of the units that HuBERT predicts
+SAMPLE = 700  # utterances that mixture and codebooks are fitted to
 JUDGED_K = 100
 JUDGED_LAYER = 5  # the model's posteriors over the first of the targets
 
@@ -20,12 +23,15 @@ def train_encoders(out: Path, commands: Commands, *, steps: int, seed: int) -> N
     """Fit the mixture, and pretrain HuBERT with its units."""
     train, folder = out / "corpus" / "train" / "manifest.tsv", out / "encoders"
     gmm = folder / "gmm"
-    commands.run("encoder fit-gmm", train, gmm, set="max_hours=2", replace=True)
+    sample = folder / "sample.tsv"
+    if not sample.exists():
+        write_manifest(sample, _sample(read_manifest(train), seed))
+    commands.run("encoder fit-gmm", sample, gmm, replace=True)
     for layer, k in TARGETS.items():
         features, quantizer = folder / "targets" / f"features-{layer}", folder / "targets" / f"quantizer-{layer}"
-        commands.run("encoder features", train, features, encoder=f"{gmm}:{layer}")
+        commands.run("encoder features", sample, features, encoder=f"{gmm}:{layer}")
         commands.run("units fit", features, quantizer, k=k, max_frames=100_000, iterations=12, seed=seed, replace=True)
-        commands.run("units encode", features, _units(folder, layer), quantizer=quantizer, replace=True)
+        commands.run("units encode", train, _units(folder, layer), quantizer=quantizer, replace=True)
     config = out / "configs" / "hubert.toml"
     units = ", ".join(f'"../{_units(folder, layer).relative_to(out)}"' for layer in TARGETS)
     with atomic_write(config) as file:
@@ -54,6 +60,12 @@ def judge_encoders(out: Path, commands: Commands, abx: dict[str, Any], item: Pat
             "phones": commands.run_json("eval units", units, corpus / "test" / "alignments.tsv"),
         }
     return results
+
+
+def _sample(manifest: Manifest, seed: int) -> Manifest:
+    """As many utterances, drawn at random, as a mixture and codebooks need; features of all would fill the disk."""
+    drawn = set(random.Random(seed).sample(range(len(manifest)), min(SAMPLE, len(manifest))))
+    return Manifest(manifest.root, tuple(u for index, u in enumerate(manifest) if index in drawn))
 
 
 def _units(folder: Path, layer: int) -> Path:

@@ -77,6 +77,8 @@ class Run:
             signal.signal(number, handler)
         if self._board is not None:
             self._board.close()
+        if self._asked_to_stop and error is None:
+            raise SystemExit(0)  # whoever runs several commands in one process must not go on to the next
 
     def _ask_to_stop(self, number: int, _frame: FrameType | None) -> None:
         if self._asked_to_stop and number == signal.SIGINT:
