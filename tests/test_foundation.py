@@ -192,7 +192,9 @@ def _train(directory: Path, steps: int, stop_after: int | None = None, **config:
 
 def test_a_stopped_run_goes_on_as_if_it_had_not(tmp_path):
     whole = _train(tmp_path / "whole", 10)
-    _train(tmp_path / "stopped", 10, stop_after=5)
+    with pytest.raises(SystemExit) as stop:  # and whoever runs commands one after the other does not go on
+        _train(tmp_path / "stopped", 10, stop_after=5)
+    assert stop.value.code == 0
     assert torch.equal(_train(tmp_path / "stopped", 10), whole)
     losses = [[row["loss"] for row in read_metrics(tmp_path / name)] for name in ("whole", "stopped")]
     assert losses[0] == losses[1]

@@ -306,13 +306,15 @@ def test_unusable_recordings_are_listed_once(tmp_path, noise_corpus):
             fit_gmm.fit_gmm(nothing, GmmConfig(vtln=vtln_), tmp_path / "none")
 
 
-def test_a_large_corpus_is_thinned_evenly():
-    manifest = Manifest(".", tuple(Utterance(str(i), f"{i}.wav", 16_000 * 36) for i in range(1000)))  # type: ignore[arg-type]
-    kept = [int(u.id) for u in fit_gmm._thinned(manifest, 2.5)]
+def test_a_large_corpus_is_thinned_to_all_of_its_speakers():
+    utterances = (Utterance(str(i), f"{i}.wav", 16_000 * 36, str(i % 4)) for i in range(1000))  # they take turns
+    manifest = Manifest(".", tuple(utterances))  # type: ignore[arg-type]
+    kept = fit_gmm._thinned(manifest, 2.5, seed=0)
     assert len(kept) == 250
-    assert set(np.diff(kept)) == {4}
-    assert len(fit_gmm._thinned(manifest, 100)) == 1000
-    assert len(fit_gmm._thinned(manifest, 1e-9)) == 1
+    assert {u.speaker for u in kept} == {"0", "1", "2", "3"}
+    assert kept == sorted(kept, key=lambda u: int(u.id))
+    assert len(fit_gmm._thinned(manifest, 100, seed=0)) == 1000
+    assert len(fit_gmm._thinned(manifest, 1e-9, seed=0)) == 1
     sample = fit_gmm._UniformSample(100, seed=0)
     for block in torch.arange(10_000).float()[:, None].split(37):
         sample.add(block)
