@@ -8,13 +8,13 @@ import pytest
 
 from textless.corpora.alignment import Segment
 from textless.errors import UserError
+from units.boundaries import changes, count_hits
+from units.detection import Detection
 from units.files import Units, UnitsFile
 from units.identity import QuantizerIdentity
 from units.phones import Cooccurrence, cooccurrence
 from units.runs import deduplicate
 from zerospeech_eval.assignment import best_assignment
-from zerospeech_eval.detection import Detection
-from zerospeech_eval.segmentation import changes, count_hits
 from zerospeech_eval.unit_phones import names, summary, write_phones
 
 

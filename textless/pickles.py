@@ -169,21 +169,8 @@ def resolve(module: str, name: str) -> Any:  # noqa: ANN401
     raise pickle.UnpicklingError(f"{module}.{name}")
 
 
-def read_pickle(path: Path) -> Any:  # noqa: ANN401
-    """Content of a pickle file.
-
-    Raises:
-        UserError: it wants to run something, or is damaged.
-    """
-    with require(path, "file").open("rb") as file:
-        try:
-            return RestrictedUnpickler(file).load()
-        except Exception as error:  # noqa: BLE001 - a damaged pickle raises whatever it pleases
-            refuse(path, error)
-
-
 def read_torch(path: Path) -> Any:  # noqa: ANN401
-    """Content of a file of `torch.save`, old or new, on the CPU; placeholders as in `read_pickle`.
+    """Content of a file of `torch.save`, old or new, on the CPU; placeholders for objects of known libraries.
 
     Raises:
         UserError: it wants to run something, is a TorchScript program, or is damaged.

@@ -52,10 +52,12 @@ def stats(
         phones = read_alignment(alignment)
         counts, found = cooccurrence(file, phones), boundary_scores(file, phones, tolerance)
         named = {name: getattr(counts, name) for name in ("pnmi", "phone_purity", "cluster_purity")}
-        placed = {name: getattr(found, name) for name in ("precision", "recall", "f1", "r_value")}
+        placed = {name: getattr(found, name) for name in ("precision", "recall", "fscore", "r_value")}
         result |= {"phones": {**named, "frames": int(counts.counts.sum())}, "boundaries": {**placed, **asdict(found)}}
         lines.append("phones        " + ", ".join(f"{name} {value:.4f}" for name, value in named.items()))
-        lines.append("boundaries    " + ", ".join(f"{name} {value:.4f}" for name, value in placed.items()))
+        lines.append(
+            "boundaries    " + ", ".join(f"{name} {value:.4f}" for name, value in placed.items() if value is not None)
+        )
         if plot is not None:
             write_heat_map(plot, counts, f"{units.name}: {file.quantizer}")
     if manifest is not None:

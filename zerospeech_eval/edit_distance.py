@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from units.compare import edit_distance
+
 
 @njit(cache=True, nogil=True)
 def edit_pairs(
@@ -25,23 +27,13 @@ def edit_pairs(
         normalise: divide by the length of the longer sequence.
         distances: `(n, m)` float64, to fill.
     """
-    above = np.empty(np.max(column_bounds[1:] - column_bounds[:-1]) + 1, dtype=np.int64)
     for i in range(len(row_bounds) - 1):
         x = rows[row_bounds[i] : row_bounds[i + 1]]
         for j in range(len(column_bounds) - 1):
-            if not wanted[i, j]:
-                continue
-            y = columns[column_bounds[j] : column_bounds[j + 1]]
-            for place in range(len(y) + 1):
-                above[place] = place
-            for unit in x:
-                diagonal = above[0]
-                above[0] += 1
-                for place in range(len(y)):
-                    substituted = diagonal + (unit != y[place])
-                    diagonal = above[place + 1]
-                    above[place + 1] = min(substituted, min(above[place], above[place + 1]) + 1)
-            distances[i, j] = above[len(y)] / max(len(x), len(y)) if normalise else above[len(y)]
+            if wanted[i, j]:
+                y = columns[column_bounds[j] : column_bounds[j + 1]]
+                edits = edit_distance(x, y)
+                distances[i, j] = edits / max(len(x), len(y)) if normalise else edits
 
 
 def drop_repeats(keys: np.ndarray, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 
 from textless.errors import UserError
+from units.detection import Detection
 from zerospeech_eval.classes import Fragment
-from zerospeech_eval.detection import Detection
 from zerospeech_eval.names import listed
 from zerospeech_eval.ned import mean_normalised
 from zerospeech_eval.transcribed_speech import TranscribedSpeech

@@ -14,13 +14,13 @@ from typing import Literal
 import numpy as np
 
 from textless.corpora.alignment import SILENCE, Segment
+from units.boundaries import TOLERANCE, changes, count_hits, total
+from units.detection import Detection
 from units.files import UnitsFile
 from units.phones import Cooccurrence, aligned, cooccurrence
 from units.runs import expand
 from zerospeech_eval.assignment import best_assignment
-from zerospeech_eval.detection import Detection
 from zerospeech_eval.per import compare
-from zerospeech_eval.segmentation import TOLERANCE, changes, count_hits, total
 
 Naming = Literal["many-to-one", "one-to-one"]
 SHORTEST_GAP = 0.01  # seconds between segments that are silence

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import nn
 
+from textless.audio.batches import mask
 from textless.config import Config
 from textless.encoders.logmel_front_end import LogMelFrontEnd
 from textless.encoders.speech_transformer import SpeechTransformer
@@ -81,7 +82,7 @@ class HubertObjective(nn.Module):
         *_, x = transformer.layers(transformer.enter(x, frames), frames)
         x = transformer.final_norm(x)
 
-        valid = torch.arange(x.shape[1], device=x.device) < frames[:, None]
+        valid = mask(frames, x.shape[1])
         shown = torch.rand(hidden.shape, generator=batch.generator).to(x.device) < self.config.unmasked_share
         predicted = valid & (hidden | shown)
         at_hidden, chosen = hidden[predicted], x[predicted]  # (N,), (N, D)
