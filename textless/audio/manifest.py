@@ -21,7 +21,7 @@ import torch
 
 from textless.audio import io
 from textless.errors import AudioError, UserError
-from textless.files import atomic_write, require
+from textless.files import atomic_write, require, shard_path
 
 KNOWN_COLUMNS = ("id", "path", "n_samples", "speaker", "text")
 
@@ -153,6 +153,14 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
             file.write(f"#root\t{root}\n" + "\t".join(columns) + "\n")
         for u in utterances:
             file.write("\t".join(_cell(u, name) for name in columns) + "\n")
+
+
+def join_manifests(path: Path, n_shards: int) -> None:
+    """Write the manifest `path` from those of its shards, if all of them are there and lie in the same root."""
+    shards = [shard_path(path, index, n_shards) for index in range(n_shards)]
+    if n_shards > 1 and all(shard.exists() for shard in shards):
+        manifests = [read_manifest(shard) for shard in shards]
+        write_manifest(path, Manifest(manifests[0].root, tuple(row for manifest in manifests for row in manifest)))
 
 
 def _cell(utterance: Utterance, column: str) -> str:

@@ -1,4 +1,4 @@
-"""`textless corpus`: make the embedded synthetic corpus, or a manifest of a folder of recordings."""
+"""`textless corpus`: make the embedded synthetic corpus, a manifest of a folder, or a corpus without its silences."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from textless.errors import UserError
-from textless.options import Force, Json, Seed
+from textless.options import Force, Json, Seed, Shards
 
 app = typer.Typer(
     help="Corpora: synthesize one with ground truth, or scan a folder of recordings.", no_args_is_help=True
@@ -94,6 +94,38 @@ def scan(
     typer.echo(f"{len(found)} utterances, {seconds / 3600:.3f} h" + (f", {speakers} speakers" if speakers else ""))
     if skipped:
         typer.echo(f"{len(skipped)} files skipped, listed in {manifest.with_name('skipped.tsv')}")
+
+
+@app.command("remove-silence")
+def remove_silence(
+    manifest: Annotated[Path, typer.Argument(metavar="MANIFEST", help="Recordings of single voices.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Folder of the shortened recordings and their manifest.")],
+    threshold: Annotated[
+        float,
+        typer.Option("--threshold", min=0.0, max=1.0, help="Level of speech: 0 the noise floor, 1 loud speech."),
+    ] = 0.35,
+    shortest_gap: Annotated[
+        float, typer.Option("--shortest-gap", min=0.0, help="Seconds; shorter silences stay.")
+    ] = 0.2,
+    margin: Annotated[float, typer.Option("--margin", min=0.0, help="Seconds kept around speech.")] = 0.05,
+    shards: Shards = None,
+    *,
+    force: Force = False,
+    json: Json = False,
+) -> None:
+    """Cut silences out of recordings, by loudness; kept.tsv says which stretches are left."""
+    from dataclasses import asdict
+
+    from textless.audio.manifest import read_manifest
+    from textless.audio.vad import VadOptions
+    from textless.corpora.silence import remove_silence as run
+
+    options = VadOptions(threshold=threshold, shortest_gap=shortest_gap, margin=margin)
+    report = run(read_manifest(manifest), out, options, n_shards=shards, force=force)
+    if json:
+        _print_json(asdict(report))
+    else:
+        typer.echo(str(report))
 
 
 def _print_json(value: Any) -> None:  # noqa: ANN401
