@@ -1,0 +1,83 @@
+"""The losses of wav2vec-U, as the released code computes them and as the paper states them.
+
+    discriminator   BCE(D(generated), 1) + BCE(D(text), 0) + λ · gradient penalty
+    generator       BCE(D(generated), 0) + γ · smoothness + η · diversity [+ δ · auxiliary]
+
+Both are sums over the batch divided by its size B. Where code and paper (Baevski et al. 2021, section 3.3) differ:
+
+| term | code | paper |
+|---|---|---|
+| gradient penalty | ‖∇‖ over time, of each phone's channel by itself, summed over phones | one ‖∇‖ a sentence |
+| smoothness | squared differences of *logits*, mean over places and phones | of *probabilities*, sum over phones |
+| diversity | (V - exp H(p̄)) / V, p̄ over all places, padding included | -H(p̄), without padding |
+"""
+
+import torch
+from torch.nn import functional as F
+
+from textless.audio.batches import mask
+from unsup_asr.gan.config import LossConfig
+from unsup_asr.gan.discriminator import Discriminator
+
+GENERATED, TEXT = 1.0, 0.0  # labels
+
+
+def judged(logits: torch.Tensor, label: float) -> torch.Tensor:
+    """Mean over the batch of the cross-entropy between the discriminator's logits `(B,)` and a label."""
+    return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+def gradient_penalty(
+    discriminator: Discriminator,
+    text: torch.Tensor,
+    generated: torch.Tensor,
+    config: LossConfig,
+    generator: torch.Generator,
+) -> torch.Tensor:
+    """(‖∇D(x̃)‖ - 1)², x̃ = α text + (1 - α) generated with one random α a sentence (Gulrajani et al. 2017).
+
+    Args:
+        discriminator: D.
+        text: one-hot phones `(B, T, V)`.
+        generated: probabilities `(B, T', V)`; the longer of the two is cut, and padding is not masked.
+        config: whose definition.
+        generator: of α.
+
+    Returns:
+        The sum over the batch divided by B.
+    """
+    size = min(text.shape[1], generated.shape[1])
+    share = torch.rand((len(text), 1, 1), generator=generator, device=text.device)
+    between = (share * text[:, :size] + (1 - share) * generated[:, :size]).detach().requires_grad_()
+    gradient = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)[0]  # (B, T, V)
+    norms = gradient.norm(dim=1) if config.semantics == "code" else gradient.flatten(1).norm(dim=1, keepdim=True)
+    return (norms - 1).square().sum() / len(text)
+
+
+def smoothness(logits: torch.Tensor, lengths: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """How much neighbours differ, of joined logits `(B, T, V)`."""
+    values = logits if config.semantics == "code" else logits.softmax(-1)
+    if values.shape[1] < 2:
+        return values.sum() * 0
+    inside = mask(lengths, values.shape[1])[:, 1:, None]
+    squares = (values[:, 1:] - values[:, :-1]).square() * inside
+    return squares.mean() if config.semantics == "code" else squares.sum() / inside.sum().clamp(min=1)
+
+
+def diversity(logits: torch.Tensor, lengths: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """How far the use of the phones is from even, over the whole batch of joined logits `(B, T, V)`."""
+    probabilities = logits.softmax(-1)
+    if config.semantics == "code":
+        mean = probabilities.mean((0, 1))
+    else:
+        inside = mask(lengths, logits.shape[1])[..., None]
+        mean = (probabilities * inside).sum((0, 1)) / inside.sum()
+    entropy = -(mean * (mean + 1e-7).log()).sum()
+    n_phones = logits.shape[-1]
+    return (n_phones - entropy.exp()) / n_phones if config.semantics == "code" else -entropy
+
+
+def auxiliary(logits: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy of clusters `(B, T)` under logits `(B, T, C)`, over the frames that count."""
+    inside = mask(lengths, targets.shape[1])
+    return F.cross_entropy(logits[inside].float(), targets[inside])
