@@ -1,13 +1,16 @@
 """k-means, unit assignment and segmentation: seconds and quality, against scikit-learn, faiss and plain Python.
 
-    python benchmarks/kmeans.py                                     # 1e6 frames x 768, K = 100, 500, 2000
-    python benchmarks/kmeans.py --frames 1e5 --k 100 --peer-inits 2 # smaller; initialisations extrapolated to 20
+    python benchmarks/kmeans.py                                     # 1e6 frames x 768, K = 100, 500, 2000: 7 GB
+    python benchmarks/kmeans.py --frames 2e5 --k 100 --peer-inits 2 # smaller; initialisations extrapolated to 20
     python benchmarks/kmeans.py --memory 1e5 1e6 1e7                # streamed fits of growing corpora, memory of each
 
 The peer (pip install scikit-learn) is MiniBatchKMeans as GSLM's recipe sets it: batches of 10,000, 20 initialisations,
 150 passes at most, stop after 100 batches without improvement, reassignment ratio 0.5; `--reassignment-ratio 0.01` is
 scikit-learn's own default. With --peer-inits n < 20 its time is that of a fit with n, plus 20 - n times that of one
 initialisation measured alone. Frames are a mixture of 3000 Gaussians in 64 dimensions, embedded in 768 with noise.
+
+A line a measurement: ratios are the other's time over ours; inertia is that of all frames, and its ratio ours over
+theirs.
 """
 
 import argparse
@@ -27,6 +30,7 @@ import torch
 from textless.features import store
 from units.assign import NearestCode, block_size
 from units.config import KMeansConfig
+from units.fit import peak_memory
 from units.frames import StoredFrames
 from units.kmeans import fit_kmeans
 from units.segment import segment
@@ -78,17 +82,22 @@ def inertia_of(frames: np.ndarray, codebook: np.ndarray) -> float:
 def compare_fits(frames: np.ndarray, k: int, arguments: argparse.Namespace) -> None:
     config = KMeansConfig(k=k, tolerance=TOLERANCE, max_frames=None)
     ours, our_time = timed(lambda: fit_kmeans(StoredFrames(utterances(frames)), config))
-    print(f"K = {k}")
-    print(f"  ours          {our_time:8.1f} s  inertia {ours.inertia:.2f}  ({ours.steps} steps, {ours.empty} empty)")
+    print(f"fit, K = {k}: {our_time:.1f} s, inertia {ours.inertia:.2f} ({ours.steps} steps, {ours.empty} empty)")
+
+    def report(name: str, codebook: np.ndarray, seconds: float) -> None:
+        theirs = inertia_of(frames, codebook)
+        print(
+            f"  {name}: {seconds:.1f} s, inertia {theirs:.2f}; {seconds / our_time:.1f} x our time, ratio of inertia "
+            f"{ours.inertia / theirs:.4f}",
+            flush=True,
+        )
+
     if arguments.faiss:
         peer = faiss.Kmeans(frames.shape[1], k, niter=10, seed=0, max_points_per_centroid=len(frames))
         _, seconds = timed(lambda: peer.train(frames))
-        print(f"  faiss, 10 it. {seconds:8.1f} s  inertia {inertia_of(frames, peer.centroids):.2f}")
+        report("faiss, 10 iterations", peer.centroids, seconds)
     if arguments.peer_inits:
-        name, codebook, seconds = fit_peer(frames, k, arguments.peer_inits, arguments.reassignment_ratio)
-        theirs = inertia_of(frames, codebook)
-        print(f"  scikit-learn  {seconds:8.1f} s  inertia {theirs:.2f}  ({name})")
-        print(f"  ratio of time {seconds / our_time:.1f}, ratio of inertia {ours.inertia / theirs:.4f}")
+        report(*fit_peer(frames, k, arguments.peer_inits, arguments.reassignment_ratio))
 
 
 def fit_peer(frames: np.ndarray, k: int, inits: int, reassignment_ratio: float) -> tuple[str, np.ndarray, float]:
@@ -103,14 +112,15 @@ def fit_peer(frames: np.ndarray, k: int, inits: int, reassignment_ratio: float) 
         tol=0.0,
         max_no_improvement=100,
         reassignment_ratio=reassignment_ratio,
+        compute_labels=False,  # labels of all frames are no part of the codebook
         random_state=1369,
     )
     _, seconds = timed(lambda: peer.fit(frames))
-    name = f"{peer.n_steps_} batches, {inits} initialisations"
+    name = f"scikit-learn, {peer.n_steps_} batches, {inits} initialisations"
     if inits < GSLM_INITS:
         sample = frames[np.random.default_rng(0).choice(len(frames), min(3 * GSLM_BATCH, len(frames)), replace=False)]
         _, one = timed(lambda: kmeans_plusplus(sample, k, random_state=0))
-        name += f" run, {GSLM_INITS - inits} more at {one:.1f} s each"
+        name += f" run and {GSLM_INITS - inits} more reckoned at {one:.1f} s each"
         seconds += (GSLM_INITS - inits) * one
     return name, np.ascontiguousarray(peer.cluster_centers_, dtype=np.float32), seconds
 
@@ -206,6 +216,7 @@ def main() -> None:
         segmentation(k)
     for k in arguments.k:
         compare_fits(frames, k, arguments)
+    print(f"memory: {peak_memory():.0f} MiB at most, of which frames {frames.nbytes / 2**20:.0f}")
 
 
 if __name__ == "__main__":

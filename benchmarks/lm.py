@@ -1,144 +1,169 @@
-"""Speed of the unit LM, training and scoring, beside GPT-NeoX of transformers with the same weights, and how far apart.
+"""Speed of training a unit LM beside LlamaForCausalLM of transformers with the same weights, and how far they differ.
 
-    python benchmarks/lm.py [--threads 2] [--dim 256 --layers 6 --heads 4 --ffn 1024]
+    python benchmarks/lm.py [--threads 2] [--config examples/configs/ulm-modern-5m.toml] [--compile]
+    python benchmarks/lm.py --device cuda --config examples/configs/ulm-modern-150m.toml --compile --rows 32
 
-Without transformers the comparison is left out. GPT-NeoX is the model there with the same parts (rotary positions,
-layer norm, GELU); our lookback is set to 0 for it, since it has none.
+Ours reads packed utterances and keeps them apart. Theirs is timed twice on the same utterances: packed in the same rows
+without a mask, so that it has less to do than ours (and sees other utterances, which it should not), and padded, an
+utterance a row sorted by length, which is what its own training does. Rounds of both take turns, and the middle one
+counts; tokens are those with a target. On a GPU the share of its peak (MFU) is that of the matrix products that weights
+and attention need (6 N + 6 L D T a token), whatever is computed besides.
 """
 
 import argparse
+import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional as F
 
-from ulm.config import ModelConfig
-from ulm.data import IGNORED, PackedUnits
-from ulm.likelihood import window_log_probs
+from ulm.config import ModelConfig, TrainConfig
+from ulm.data import IGNORED, Batch, DocumentsInMemory, PackedUnits
+from ulm.export import export_model
+from ulm.language_model import TransformerLanguageModel
 from ulm.model import UnitTransformer
-from ulm.ngram import NgramModel
+from ulm.train import cross_entropy_sum, make_optimizer
 from ulm.vocabulary import Vocabulary
+from units.identity import QuantizerIdentity
 
-K, CONTEXT, ROWS = 100, 256, 8
+CONFIG = Path(__file__).parents[1] / "examples/configs/ulm-modern-5m.toml"
+K = 500
+PEAK_TERAFLOPS = {"H200": 989, "H100": 989, "A100": 312, "L40": 181, "4090": 165}  # dense bfloat16, of their makers
+Step = Callable[[int], int]  # number of an update → tokens trained on
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    for name, default in (("threads", 2), ("dim", 256), ("layers", 6), ("heads", 4), ("ffn", 1024), ("steps", 4)):
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    for name, default in (("threads", 2), ("rows", 8), ("context", 256), ("steps", 3), ("rounds", 5)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="of both")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    device = torch.device(options.device)
+    config = TrainConfig.load(options.config)
+    vocabulary = Vocabulary(K)
+    ours = UnitTransformer(config.model, vocabulary.size).to(device)
+    theirs = exported(ours, options.context).to(device)
     random = np.random.default_rng(0)
-    sequences = [random.integers(0, K, length).tolist() for length in random.integers(20, 200, 200)]
-    n_tokens = sum(map(len, sequences))
-    size = {"dim": options.dim, "layers": options.layers, "heads": options.heads, "ffn": options.ffn}
-    plain = UnitTransformer(ModelConfig(**size, lookback=0, dropout=0.0, tied=False), K + 1)
-    print(f"{options.threads} threads, {torch.get_num_interop_threads()} inter-op; torch {torch.__version__}")
-
-    for name, model in (("ours", UnitTransformer(ModelConfig(**size), K + 1)), ("ours, lookback 0", plain)):
-        n_parameters = sum(p.numel() for p in model.parameters()) / 1e6
-        for bf16 in (False, True):
-            rate = training_rate(model, sequences, options.steps, bf16=bf16)
-            print(f"train  {name:18} {n_parameters:5.2f} M  {'bf16' if bf16 else 'fp32'}  {rate:8.0f} tokens/s")
-    rate = n_tokens / seconds(lambda: window_log_probs(plain, Vocabulary(K), CONTEXT, sequences, 8192))
-    print(f"score  ours, fp32: {rate:8.0f} tokens/s")
-    ngrams = NgramModel.fit(sequences, K, 5)
-    print(f"score  5-gram:     {n_tokens / seconds(lambda: ngrams.log_probs(sequences)):8.0f} tokens/s")
-    compare_with_neox(plain, sequences)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def training_rate(model: torch.nn.Module, sequences: list[list[int]], steps: int, *, bf16: bool) -> float:
-    """Tokens a second of forward, backward and update on packed rows."""
-    data = PackedUnits(sequences, Vocabulary(K), CONTEXT)
-    optimizer = torch.optim.AdamW(model.parameters(), fused=True)
-
-    def update(step: int) -> None:
-        batch = data.batch(step, ROWS, seed=0)
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            logits = model(batch.tokens, batch.documents).flatten(0, 1).float()
-            loss = F.cross_entropy(logits, batch.targets.flatten(), ignore_index=IGNORED)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-
-    model.train()
-    update(0)
-    return steps * ROWS * CONTEXT / seconds(lambda: [update(step) for step in range(steps)])
-
-
-def compare_with_neox(model: UnitTransformer, sequences: list[list[int]]) -> None:
-    try:
-        from transformers import GPTNeoXConfig, GPTNeoXForCausalLM
-    except ImportError:
-        print("transformers is not installed: no comparison")
-        return
-    config = model.config
-    other = GPTNeoXForCausalLM(
-        GPTNeoXConfig(
-            vocab_size=K + 1,
-            hidden_size=config.dim,
-            num_hidden_layers=config.layers,
-            num_attention_heads=config.heads,
-            intermediate_size=config.ffn,
-            rotary_pct=1.0,
-            use_parallel_residual=False,
-            attention_bias=False,
-            hidden_act="gelu",
-        )
+    sequences = [random.integers(0, K, length) for length in random.integers(20, options.context, 40 * options.rows)]
+    data = PackedUnits(DocumentsInMemory(sequences, vocabulary), options.context)
+    parameters = sum(p.numel() for p in ours.parameters())
+    print(
+        f"{options.config.stem}: {parameters / 1e6:.1f} M parameters, {options.rows} rows of {options.context} tokens"
     )
-    other.load_state_dict(neox_weights(model, dict(other.state_dict())))
-    tokens = torch.tensor([(sequence * 20)[:CONTEXT] for sequence in sequences[:ROWS]])
+    print(f"torch {torch.__version__}, {options.device}, {options.threads} threads, compile={options.compile}")
+    one = data.batch(0, 1, 0).rows(0, 1, device).tokens[:, : len(sequences[0])]
     with torch.no_grad():
-        deviation = (other.eval()(tokens).logits - model.eval()(tokens)).abs().max()
-    print(f"largest deviation of a logit from GPT-NeoX with the same weights: {float(deviation):.1e}")
-    optimizer = torch.optim.AdamW(other.parameters(), fused=True)
+        deviation = (ours.eval()(one) - theirs.eval()(one).logits).abs().max()
+    print(f"largest deviation of a logit with equal weights, fp32: {float(deviation):.1e}")
 
-    def update(bf16: bool) -> None:  # noqa: FBT001
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            loss = other(tokens, labels=tokens).loss
-        loss.backward()
+    batches = [data.batch(step, options.rows, 0) for step in range(options.steps)]
+    padded = pad(sequences, options.steps, options.rows * options.context, vocabulary)
+    forward = {name: torch.compile(m) if options.compile else m for name, m in (("o", ours), ("t", theirs))}
+    for precision in ("fp32", "bf16"):
+        steps = {
+            "ours, packed": updates(forward["o"], ours, batches, config, device, precision),
+            "transformers, packed, no mask": updates(Logits(forward["t"]), theirs, batches, config, device, precision),
+            "transformers, padded": updates(Logits(forward["t"]), theirs, padded, config, device, precision),
+        }
+        rates = interleaved(steps, options.steps, options.rounds, device)
+        for name, rate in rates.items():
+            ratio = rates["ours, packed"] / rate
+            print(f"train {precision}  {name:30} {rate:9.0f} tokens/s   ours is {ratio:.2f} times as fast")
+        if device.type == "cuda":
+            print(f"train {precision}  MFU of ours {mfu(config.model, rates['ours, packed'], ours, options.context)}")
+
+
+class Logits(torch.nn.Module):
+    """Theirs, to be called as ours: without documents."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, tokens: torch.Tensor, _documents: torch.Tensor) -> torch.Tensor:
+        """`(B, T)` → `(B, T, K + 1)`."""
+        return self.model(tokens).logits
+
+
+def exported(network: UnitTransformer, context: int) -> torch.nn.Module:
+    """The same weights in LlamaForCausalLM, by way of `textless ulm export`."""
+    from transformers import AutoModelForCausalLM
+
+    quantizer = QuantizerIdentity(encoder="benchmark", k=K, frame_rate=50.0, sha256="0" * 64)
+    with tempfile.TemporaryDirectory() as folder:
+        TransformerLanguageModel(network, quantizer, context).save(Path(folder) / "ours")
+        export_model(Path(folder) / "ours", Path(folder) / "theirs")
+        return AutoModelForCausalLM.from_pretrained(Path(folder) / "theirs", dtype=torch.float32)
+
+
+def pad(sequences: list[np.ndarray], steps: int, n_tokens: int, vocabulary: Vocabulary) -> list[Batch]:
+    """An utterance a row, batches of similar lengths and about as many tokens as those of ours."""
+    ordered = sorted(sequences, key=len)
+    batches = []
+    for middle in np.linspace(0, len(ordered), steps + 2)[1:-1].astype(int):
+        rows = round(n_tokens / (len(ordered[middle]) + 1))
+        documents = [vocabulary.document(sequence) for sequence in ordered[max(0, middle - rows // 2) :][:rows]]
+        shape = (len(documents), max(map(len, documents)) - 1)
+        tokens, targets = torch.full(shape, vocabulary.boundary), torch.full(shape, IGNORED)
+        for row, document in enumerate(documents):
+            tokens[row, : len(document) - 1] = torch.from_numpy(document[:-1])
+            targets[row, : len(document) - 1] = torch.from_numpy(document[1:])
+        batches.append(Batch(tokens, targets, torch.zeros_like(tokens), int((targets != IGNORED).sum())))
+    return batches
+
+
+def updates(
+    forward: torch.nn.Module,
+    model: torch.nn.Module,
+    batches: list[Batch],
+    config: TrainConfig,
+    device: torch.device,
+    precision: str,
+) -> Step:
+    """Forward, backward, clipping and update, the same for both."""
+    optimizer = make_optimizer(model, config.optimizer)
+    model.train()
+
+    def update(number: int) -> int:
+        batch = batches[number].rows(0, len(batches[number].tokens), device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+            (cross_entropy_sum(forward, batch) / batch.n_targets).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        return batch.n_targets
 
-    other.train()
-    for bf16 in (False, True):
-        update(bf16)
-        rate = 3 * tokens.numel() / seconds(lambda bf16=bf16: [update(bf16) for _ in range(3)])
-        print(f"train  GPT-NeoX, no packing           {'bf16' if bf16 else 'fp32'}  {rate:8.0f} tokens/s")
-
-    def score() -> None:
-        with torch.inference_mode():
-            other.eval()(tokens)
-
-    print(f"score  GPT-NeoX, fp32: {tokens.numel() / seconds(score):8.0f} tokens/s")
+    return update
 
 
-def neox_weights(model: UnitTransformer, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Our weights under GPT-NeoX's names; its biases are zero."""
-    state = {name: torch.zeros_like(tensor) if name.endswith("bias") else tensor for name, tensor in state.items()}
-    state["gpt_neox.embed_in.weight"] = model.embedding.weight
-    state["gpt_neox.final_layer_norm.weight"] = model.norm.weight
-    state["embed_out.weight"] = model.head.weight
-    heads, dim = model.config.heads, model.config.dim
-    for layer, block in enumerate(model.trunk):
-        prefix = f"gpt_neox.layers.{layer}"
-        qkv = block.attention.queries_keys_values.weight.view(3, heads, dim // heads, dim)
-        # Ours holds queries, keys, values of all heads; theirs, the three of one head after another.
-        state[f"{prefix}.attention.query_key_value.weight"] = qkv.transpose(0, 1).reshape(3 * dim, dim)
-        state[f"{prefix}.attention.dense.weight"] = block.attention.project.weight
-        state[f"{prefix}.input_layernorm.weight"] = block.attention_norm.weight
-        state[f"{prefix}.post_attention_layernorm.weight"] = block.ffn_norm.weight
-        state[f"{prefix}.mlp.dense_h_to_4h.weight"] = block.ffn.widen.weight
-        state[f"{prefix}.mlp.dense_4h_to_h.weight"] = block.ffn.shrink.weight
-    return state
+def interleaved(steps: dict[str, Step], n_steps: int, rounds: int, device: torch.device) -> dict[str, float]:
+    """Tokens a second of each, in the middle of several rounds."""
+    rates: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(rounds + 1):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            tokens = sum(step(update) for update in range(n_steps))
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if number:  # the first warms up
+                rates[name].append(tokens / (time.perf_counter() - start))
+    return {name: statistics.median(values) for name, values in rates.items()}
+
+
+def mfu(config: ModelConfig, rate: float, model: torch.nn.Module, context: int) -> str:
+    """Share of the GPU's peak in bfloat16."""
+    name = torch.cuda.get_device_name()
+    peak = next((value for key, value in PEAK_TERAFLOPS.items() if key in name), None)
+    per_token = 6 * sum(p.numel() for p in model.parameters()) + 6 * config.layers * config.dim * context
+    speed = f"{rate * per_token / 1e12:.0f} TFLOP/s on {name}"
+    return speed if peak is None else f"{rate * per_token / 1e12 / peak:.1%} ({speed})"
 
 
 if __name__ == "__main__":

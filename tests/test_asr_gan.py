@@ -10,7 +10,7 @@ from unsup_asr.gan.config import DiscriminatorConfig, GeneratorConfig, LossConfi
 from unsup_asr.gan.convolution import TimeConvolution
 from unsup_asr.gan.discriminator import Discriminator
 from unsup_asr.gan.generator import Generator, MaskedBatchNorm
-from unsup_asr.gan.losses import auxiliary, diversity, gradient_penalty, smoothness
+from unsup_asr.gan.losses import diversity, gradient_penalty, smoothness
 from unsup_asr.gan.segmenter import join_runs
 
 PHONES = 7
@@ -54,7 +54,6 @@ def test_padding_changes_nothing_that_is_generated_and_rates_are_right(config: G
     assert both.lengths.tolist() == [math.ceil(n / config.stride) for n in (20, 11)]
     torch.testing.assert_close(both.logits[1, : both.lengths[1]], alone.logits[0])
     assert both.logits.shape == (2, math.ceil(20 / config.stride), PHONES)
-    assert (both.auxiliary is None) == (config.auxiliary_targets == 0)
 
 
 def test_runs_are_joined_by_their_mean_or_a_random_member() -> None:
@@ -114,10 +113,3 @@ def test_losses_equal_their_definitions_written_as_loops(semantics: str) -> None
     share = torch.rand((3, 1, 1), generator=torch.Generator().manual_seed(3))
     found = gradient_penalty(judge, text, fake, config, torch.Generator().manual_seed(3))
     assert float(found) == pytest.approx(literal_penalty(judge, text, fake, share, semantics), rel=1e-4)
-
-
-def test_the_auxiliary_loss_leaves_padding_out() -> None:
-    logits, targets = random(2, 4, 3), torch.tensor([[0, 1, 2, 0], [2, 2, 0, 0]])
-    rows = torch.cat([logits[0], logits[1, :2]]).log_softmax(-1)
-    expected = -rows[torch.arange(6), torch.tensor([0, 1, 2, 0, 2, 2])].mean()
-    torch.testing.assert_close(auxiliary(logits, targets, torch.tensor([4, 2])), expected)

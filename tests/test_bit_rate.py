@@ -6,22 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
-import torch
 
-from textless.audio.manifest import Manifest, Utterance
 from textless.errors import UserError
 from textless.features.store import open_features
 from units.files import Units, UnitsFile
 from units.identity import QuantizerIdentity
 from zerospeech_eval.bit_rate import bit_rate_of_features, bit_rate_of_units, read_filelist
-from zerospeech_eval.character_errors import (
-    character_errors,
-    load_transcriber,
-    normalise,
-    read_transcriptions,
-    transcribe,
-)
+from zerospeech_eval.character_errors import character_errors, normalise
 
 
 def formula(lines: list[tuple[float, ...]], seconds: float) -> float:
@@ -111,28 +102,3 @@ def test_character_errors_by_hand() -> None:
         character_errors(references, {"1": "", "empty": ""})
     with pytest.raises(UserError, match="no utterance has a text"):
         character_errors({"1": "..."}, {"1": "a"})
-
-
-def test_a_recogniser_of_your_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "my_ears.py").write_text("def count(waveform):\n    return f'{len(waveform)} samples'\nvalue = 3\n")
-    monkeypatch.chdir(tmp_path)
-    soundfile.write(tmp_path / "a.wav", np.zeros(800, np.float32), 16000)
-    manifest = Manifest(tmp_path, (Utterance("a", "a.wav", 800),))
-    assert transcribe(manifest, load_transcriber("my_ears:count")) == {"a": "800 samples"}
-    assert load_transcriber("torch:numel")(torch.zeros(3)) == 3
-    for name, message in (
-        ("my_ears", "named module:function"),
-        ("my_ears:gone", "no recogniser 'my_ears:gone'"),
-        ("no_such_module:f", "no recogniser"),
-        ("my_ears:value", "is no function but int"),
-    ):
-        with pytest.raises(UserError, match=message):
-            load_transcriber(name)
-
-
-def test_transcriptions_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "heard.tsv").write_text("a\tthe cat\r\nb\t\r\n")
-    assert read_transcriptions(tmp_path / "heard.tsv") == {"a": "the cat", "b": ""}
-    (tmp_path / "heard.tsv").write_text("a\tthe cat\na\tthe dog\n")
-    with pytest.raises(UserError, match=":2 should be id<TAB>text, each id once"):
-        read_transcriptions(tmp_path / "heard.tsv")

@@ -227,7 +227,7 @@ def test_doctor_and_version_answer():
     report = json.loads(run_textless("doctor", "--json").stdout)
     assert report["versions"]["torch"].startswith("2.11")
     assert report["devices"][0]["device"] == "cpu"
-    assert set(report["extras"]) == {"synth", "plots"}
+    assert set(report["extras"]) == {"synth", "plots", "hf"}
     assert run_textless("--version").stdout.strip() == report["versions"]["textless"]
 
 

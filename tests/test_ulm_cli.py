@@ -60,6 +60,25 @@ def test_both_kinds_score_through_the_same_option(room: Path) -> None:
         assert all(with_end.log_prob < s.log_prob for with_end, s in zip(read_scores(output), scores, strict=True))
 
 
+def test_score_with_windows_and_in_bfloat16(room: Path) -> None:
+    long = write(room / "long.jsonl", [[5, 6, 7] * 60, []], SMALL)
+    arguments = ("--model", room / "lm", "--device", "cpu", "--json", "--force")
+    summaries = [
+        json.loads(textless("score", long, room / "w.tsv", *arguments, *options))
+        for options in ((), ("--stride", 32), ("--stride", 4), ("--precision", "bf16"))
+    ]
+    logs = [summary["log_prob"] for summary in summaries]
+    assert logs[0] == logs[1] != logs[2]
+    # The network is a small one, and bfloat16 has 8 bits.
+    assert logs[3] == pytest.approx(logs[0], rel=0.01)
+    assert logs[3] != logs[0]
+    assert summaries[0]["empty"] == 1
+    with pytest.raises(UserError, match=r"--stride 65 should lie in 1\.\.64"):
+        textless("score", long, room / "w.tsv", *arguments, "--stride", 65)
+    with pytest.raises(UserError, match="--stride is of windows"):
+        textless("score", long, room / "w.tsv", "--model", room / "3gram", "--force", "--stride", 5)
+
+
 def test_score_in_shards(room: Path) -> None:
     textless("score", room / "valid.jsonl", room / "s.tsv", "--model", room / "3gram", "--shards", 3)
     assert len(list(room.glob("s-0000?-of-00003.tsv"))) == 3
@@ -67,7 +86,8 @@ def test_score_in_shards(room: Path) -> None:
 
 def test_generate_with_every_option(room: Path) -> None:
     arguments = ("--model", room / "lm", "--prompts", room / "valid.jsonl", "--prompt-seconds", 0.2, "--n", 2)
-    drawing = ("--temperature", 0.9, "--top-k", 10, "--top-p", 0.95, "--seed", 3, "--max-units", 8, "--device", "cpu")
+    drawing = ("--temperature", 0.9, "--top-k", 10, "--top-p", 0.95, "--min-p", 0.01, "--repetition-penalty", 1.1)
+    drawing += ("--seed", 3, "--max-units", 8, "--precision", "bf16", "--device", "cpu")
     textless("generate", room / "a.jsonl", *arguments, *drawing)
     textless("generate", room / "b.jsonl", *arguments, *drawing, "--continuation-only", "--batch-size", 3)
     prompts = [item.units[:5] for item in read_units(room / "valid.jsonl").utterances for _ in range(2)]
@@ -78,11 +98,35 @@ def test_generate_with_every_option(room: Path) -> None:
     with pytest.raises(UserError, match="--force"):
         textless("generate", room / "c.jsonl", "--model", room / "lm")
     textless("generate", room / "c.jsonl", "--model", room / "lm", "--force", "--max-units", 2)
-    for option, value in (("--top-p", 0), ("--max-seconds", -1), ("--prompt-seconds", 0)):
+    wrong = (
+        ("--top-p", 0),
+        ("--max-seconds", -1),
+        ("--prompt-seconds", 0),
+        ("--min-p", 1.5),
+        ("--repetition-penalty", 0),
+    )
+    for option, value in wrong:
         with pytest.raises(UserError, match=option):
             textless("generate", room / "d.jsonl", "--model", room / "lm", option, value)
     with pytest.raises(UserError, match="scores only"):
         textless("generate", room / "d.jsonl", "--model", room / "3gram")
+
+
+def test_generate_by_beam_search(room: Path) -> None:
+    prompts = write(room / "prompts.jsonl", [[1, 2, 3], [], [4] * 70], SMALL)
+    arguments = ("--model", room / "lm", "--prompts", prompts, "--max-units", 6, "--device", "cpu")
+    beams = ("--beams", 4, "--length-penalty", 0.5, "--n", 3)
+    call = map(str, ("generate", room / "beams.jsonl", *arguments, *beams))
+    said = " ".join(CliRunner().invoke(app, list(call), catch_exceptions=False).stderr.split())
+    found = read_units(room / "beams.jsonl").utterances
+    assert [item.id for item in found] == [f"u{prompt:05d}__{n}" for prompt in range(3) for n in range(3)]
+    assert all(item.units[:3] == [1, 2, 3] for item in found[:3])
+    assert len({tuple(item.units) for item in found[:3]}) == 3
+    assert all(item.units for item in found[3:6])
+    assert "1 of 3 prompts are empty" in said
+    assert "1 of 3 prompts exceed the context of 64" in said
+    with pytest.raises(UserError, match="--beams should be at least --n"):
+        textless("generate", room / "more.jsonl", *arguments, "--beams", 2, "--n", 3)
 
 
 def test_force_replaces_models(room: Path, tmp_path: Path) -> None:

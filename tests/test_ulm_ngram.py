@@ -9,7 +9,7 @@ import pytest
 from test_ulm_source import IDENTITY, WordSource
 
 from ulm.language_model import NgramLanguageModel, load_language_model
-from ulm.ngram import NgramModel, discounts
+from units.kneser_ney import NgramModel, discounts
 
 BEGIN, END = "<s>", "</s>"
 

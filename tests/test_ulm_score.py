@@ -38,12 +38,15 @@ def test_the_sum_over_all_utterances_of_two_units_is_the_chance_of_having_two() 
     assert mass == pytest.approx(1.0, abs=1e-4)
 
 
-def test_long_utterances_are_read_in_windows_of_half_a_context_and_more() -> None:
+@pytest.mark.parametrize("stride", [None, 1, 3, 8])
+def test_long_utterances_are_read_in_windows_that_overlap(stride: int | None) -> None:
     model, units = tiny_lm(context=8), random_units([21])[0]
+    model.stride = stride
+    step = stride or 4
     logs = model.log_probs([units], batch_tokens=16)[0]
     tokens = [10, *units, 10]
     for place in range(1, len(tokens)):
-        start = 0 if place <= 8 else 4 * -(-(place - 8) // 4)
+        start = 0 if place <= 8 else step * -(-(place - 8) // step)
         with torch.no_grad():
             expected = model.network(torch.tensor([tokens[start:place]])).log_softmax(-1)[0, -1, tokens[place]]
         assert logs[place - 1] == pytest.approx(float(expected), abs=1e-4)
@@ -72,10 +75,19 @@ def test_scores_in_shards_are_the_scores(tmp_path: Path) -> None:
 
 
 def test_the_scores_file_round_trips_and_refuses_others(tmp_path: Path) -> None:
-    scores = [Score("a/b c", -12.345678, 7), Score("ü", 0.0, 0)]
+    scores = [Score("a/b c", -12.345678, 7, 0.5), Score("ü", 0.0, 0), Score("x", -3.0, 2)]
     write_scores(tmp_path / "s.tsv", scores)
-    assert (tmp_path / "s.tsv").read_text().splitlines()[0] == "id\tlog_prob\tunits"
+    header, first, empty, untimed = (tmp_path / "s.tsv").read_text().splitlines()
+    assert header == "id\tlog_prob\tunits\tseconds\tper_unit\tper_second"
+    assert first == f"a/b c\t-12.345678\t7\t0.5\t{-12.345678 / 7:.6f}\t-24.691356"
+    assert empty == "ü\t0.000000\t0\t\t\t"
+    assert untimed == "x\t-3.000000\t2\t\t-1.500000\t"
     assert read_scores(tmp_path / "s.tsv") == scores
+    # Files of three columns, and of columns not known here.
+    (tmp_path / "three.tsv").write_text("id\tlog_prob\tunits\na\t-2.5\t3\n")
+    assert read_scores(tmp_path / "three.tsv") == [Score("a", -2.5, 3)]
+    (tmp_path / "more.tsv").write_text("id\tlog_prob\tunits\tmood\na\t-2.5\t3\tgood\n")
+    assert read_scores(tmp_path / "more.tsv") == [Score("a", -2.5, 3)]
     (tmp_path / "bad.tsv").write_text("id\tlog_prob\tunits\na\tx\t3\n")
     with pytest.raises(UserError, match=r"bad.tsv:2"):
         read_scores(tmp_path / "bad.tsv")

@@ -72,6 +72,8 @@ def test_bpe_by_command(tmp_path):
     run("bpe", "train", tmp_path / "u.jsonl", tmp_path / "bpe", *options, "--max-units", 300)
     model = load_bpe(tmp_path / "bpe")
     assert max(map(len, model.pieces)) <= 4
+    drawn = json.loads((tmp_path / "bpe" / "config.json").read_text())["trained"]["units"]
+    assert 300 - max(len(item.units) for item in spoken()) < drawn <= 300
     run("bpe", "train", tmp_path / "u.jsonl", tmp_path / "whole", *options)
     assert load_bpe(tmp_path / "whole").tokens != model.tokens  # the sample was smaller
     run("bpe", "train", tmp_path / "u.jsonl", tmp_path / "whole", *options, "--max-units", 300, "--force")

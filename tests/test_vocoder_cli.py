@@ -137,16 +137,16 @@ def test_a_killed_synthesis_goes_on_where_it_stopped(
     model: Path, units: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written: list[str] = []
-    save = synthesis.io.save
+    write = synthesis.write_pieces
 
-    def save_once(path: Path, samples: torch.Tensor) -> None:
+    def write_once(path: Path, pieces: list[torch.Tensor]) -> tuple[int, int]:
         if written:
             raise KeyboardInterrupt
         written.append(path.name)
-        save(path, samples)
+        return write(path, pieces)
 
     with monkeypatch.context() as patch:
-        patch.setattr(synthesis.io, "save", save_once)
+        patch.setattr(synthesis, "write_pieces", write_once)
         run("synthesize", units, tmp_path / "out", "--model", model)
     assert len(list((tmp_path / "out").rglob("*.wav"))) == 1
     result = run("synthesize", units, tmp_path / "out", "--model", model)

@@ -1,6 +1,7 @@
 """A corpus of tones, each unit a frequency, and what the vocoder's training data make of it."""
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +9,14 @@ import pytest
 import torch
 
 from textless.audio import io
-from textless.audio.manifest import Manifest, Utterance, write_manifest
+from textless.audio.manifest import Manifest, Utterance, read_manifest, write_manifest
 from textless.errors import UserError
+from textless.speakers.embeddings import Embeddings, write_embeddings
 from units.files import Units, write_units
 from units.identity import QuantizerIdentity
-from vocoder.data import Corpus, load_corpus
+from vocoder.conditions import Conditions
+from vocoder.data import Corpus
+from vocoder.reading import load_corpus
 
 QUANTIZER = QuantizerIdentity(encoder="tones", k=4, frame_rate=50.0, sha256="a" * 64)
 OTHER = QuantizerIdentity(encoder="tones", k=4, frame_rate=50.0, sha256="b" * 64)
@@ -67,11 +71,11 @@ def load(directory: Path, **changes: object) -> Corpus:
 
 def test_a_segment_is_the_samples_of_its_frames(tones: Path) -> None:
     corpus = load(tones)
-    batch = corpus.collate([(2, 10)], 20, corpus.speakers)
+    batch = corpus.collate([(2, 10)], 20)
     whole = io.load(tones / "audio" / f"{corpus.recordings[2].units.id}.wav")
     torch.testing.assert_close(batch.waveform[0], whole[10 * HOP : 30 * HOP], atol=2**-16, rtol=0)
     assert batch.frames.units[0].tolist() == corpus.recordings[2].frames.units[10:30].tolist()
-    assert corpus.speakers[batch.speakers[0]] == corpus.recordings[2].speaker
+    assert corpus.cast.speakers[batch.voices.speakers[0]] == corpus.recordings[2].speaker
 
 
 def test_runs_at_the_edges_of_a_segment_keep_their_whole_duration(tones: Path) -> None:
@@ -101,8 +105,8 @@ def test_reading_when_needed_gives_the_same_batches(tones: Path) -> None:
     assert read.recordings[0].waveform is None
     segments = kept.segments(0, 20, seed=0)[:5]
     torch.testing.assert_close(
-        kept.collate(segments, 20, kept.speakers).waveform,
-        read.collate(segments, 20, read.speakers).waveform,
+        kept.collate(segments, 20).waveform,
+        read.collate(segments, 20).waveform,
         atol=0,
         rtol=0,
     )
@@ -123,6 +127,72 @@ def test_what_cannot_be_used_is_counted(tones: Path, tmp_path: Path, capsys: pyt
     assert "1 without a recording in the manifest" in said
     assert "1 whose recording cannot be used" in said
     assert "1 without units" in said
+
+
+def test_silent_and_very_short_recordings_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    items, rows = [], []
+    for name, waveform in (
+        ("speech", 0.1 * np.ones(40 * HOP)),
+        ("silence", np.zeros(40 * HOP)),
+        ("hum", 3e-4 * np.ones(40 * HOP)),
+        ("click", 0.5 * np.ones(160)),  # 10 ms
+    ):
+        io.save(tmp_path / f"{name}.wav", waveform)
+        items.append(Units(name, [1], [max(1, len(waveform) // HOP)]))
+        rows.append(Utterance(name, f"{name}.wav", len(waveform), "x"))
+    write_units(tmp_path / "units.jsonl", QUANTIZER, items)
+    write_manifest(tmp_path / "manifest.tsv", Manifest(tmp_path, tuple(rows)))
+    assert [recording.units.id for recording in load(tmp_path).recordings] == ["speech"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "2 silent" in said
+    assert "1 shorter than 0.1 s" in said
+    write_units(tmp_path / "units.jsonl", QUANTIZER, items[1:])
+    with pytest.raises(UserError, match="nothing is left to use.*2 silent"):
+        load(tmp_path)
+
+
+def test_validation_speakers_that_training_lacks_are_counted(
+    tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tones(tmp_path, count=1)
+    only_loud = load(tmp_path)
+    capsys.readouterr()
+    load(tones, like=only_loud)
+    assert "6 of speakers that the training corpus lacks" in " ".join(capsys.readouterr().err.split())
+
+
+def test_speakers_as_embeddings(tones: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Training hears every utterance's own embedding; validation, and the model, the speaker's mean."""
+    ids = [recording.units.id for recording in load(tones).recordings]
+    vectors = torch.nn.functional.normalize(torch.randn(len(ids), 6), dim=1)
+    write_embeddings(tmp_path / "e.safetensors", Embeddings(tuple(ids), vectors, "utterance", "test", "c" * 64))
+    corpus = load(tones, conditions=Conditions(embeddings=tmp_path / "e.safetensors"))
+    batch = corpus.collate([(3, 0), (4, 0)], 10)
+    torch.testing.assert_close(batch.voices.speakers, vectors[[3, 4]])
+    loud = torch.nn.functional.normalize(
+        vectors[[i for i, name in enumerate(ids) if "loud" in name]].mean(dim=0), dim=0
+    )
+    torch.testing.assert_close(corpus.cast.embeddings["loud"], loud)
+    valid = load(tones, conditions=corpus.conditions, like=corpus)
+    torch.testing.assert_close(valid.collate([(0, 0)], 10).voices.speakers, loud[None])
+    assert corpus.cast.speaker_encoder == "c" * 64
+
+    write_embeddings(tmp_path / "s.safetensors", Embeddings(("loud",), loud[None], "speaker", "test", "c" * 64))
+    capsys.readouterr()
+    by_speaker = load(tones, conditions=Conditions(embeddings=tmp_path / "s.safetensors"))
+    assert {recording.speaker for recording in by_speaker.recordings} == {"loud"}
+    assert "6 without a speaker embedding" in " ".join(capsys.readouterr().err.split())
+
+
+def test_styles_come_from_the_manifest(tones: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(tones / "manifest.tsv")
+    rows = tuple(replace(u, extra={"style": "happy" if i % 3 else "sad"}) for i, u in enumerate(manifest))
+    write_manifest(tmp_path / "styled.tsv", Manifest(manifest.root, rows))
+    corpus = load_corpus(
+        tones / "units.jsonl", tmp_path / "styled.tsv", memory_gb=1.0, conditions=Conditions(styles=True)
+    )
+    assert corpus.cast.styles == ["happy", "sad"]
+    assert corpus.collate([(0, 0), (1, 0), (3, 0)], 10).voices.styles.tolist() == [1, 0, 1]
 
 
 def test_units_and_manifest_without_a_common_id(tones: Path, tmp_path: Path) -> None:

@@ -13,7 +13,16 @@ from test_vocoder_data import DURATIONS, FREQUENCIES, HOP, OTHER, QUANTIZER, seq
 from textless.errors import UserError
 from textless.training.run import Run, read_metrics
 from units.files import Units, write_units
-from vocoder.config import AdversarialConfig, DataConfig, ModelConfig, VocoderConfig
+from vocoder.config import (
+    AdversarialConfig,
+    DataConfig,
+    HifiganConfig,
+    LossConfig,
+    ModelConfig,
+    OptimizerConfig,
+    VocoderConfig,
+    VocoderSchedule,
+)
 from vocoder.model import VocoderModel
 from vocoder.train import train
 from vocoder.vocoder import Vocoder, load_vocoder
@@ -21,6 +30,17 @@ from vocoder.vocoder import Vocoder, load_vocoder
 __all__ = ["tones"]  # a fixture
 TINY = ModelConfig(width=16, hidden=16, dilations=(1,), duration_width=8, duration_layers=1)
 ADVERSARIAL = AdversarialConfig(start_step=1, channels=4)
+HIFIGAN = {
+    "model": ModelConfig(
+        kind="hifigan",
+        duration="variance",
+        duration_width=8,
+        hifigan=HifiganConfig(embedding=8, channels=32, block_kernels=(3,), block_dilations=((1,),)),
+    ),
+    "adversarial": AdversarialConfig(kind="hifigan", start_step=1, channels=4, weight=1.0, feature_matching=2.0),
+    "loss": LossConfig(mel=45.0, stft=0.0, fft_sizes=(1024,)),
+    "steps": 3,
+}
 
 
 def settings(directory: Path, **changes: object) -> VocoderConfig:
@@ -104,11 +124,14 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
     monkeypatch.setattr(Run, "stopping", lambda _run: next(asked) >= steps)
 
 
-@pytest.mark.parametrize("adversarial", [AdversarialConfig(), ADVERSARIAL], ids=["plain", "adversarial"])
+@pytest.mark.parametrize(
+    "changes", [{}, {"adversarial": ADVERSARIAL}, HIFIGAN], ids=["plain", "spectrogram", "hifigan"]
+)
 def test_resumed_is_uninterrupted(
-    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adversarial: AdversarialConfig
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    config = settings(tones, adversarial=adversarial)
+    """Both optimizers and the discriminators, with the vectors of their spectral norm, go on where they were."""
+    config = settings(tones, **changes)
     train(config, tmp_path / "whole")
     with monkeypatch.context() as patch:
         stop_after(patch, 2)
@@ -116,6 +139,7 @@ def test_resumed_is_uninterrupted(
     assert state(tmp_path / "halves")["step"] == 2
     train(config, tmp_path / "halves")
     whole, halves = state(tmp_path / "whole"), state(tmp_path / "halves")
+    assert set(whole["parts"]) == {"model", "optimizer", "critic", "critic_optimizer"}
     assert_same(whole["parts"], halves["parts"])
     rows = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(tmp_path / n)]
@@ -136,6 +160,52 @@ def test_the_adversarial_phase_begins_where_it_is_told_and_trains_both_sides(ton
         for part in ("model", "critic")
     ]
     assert all(changed)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_model(
+    tones: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = settings(tones, save_every=2, steps=6)
+    out = tmp_path / "run"
+    steps = iter(range(100))
+
+    def broken(predicted: torch.Tensor, durations: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        return predicted.sum() * (torch.nan if next(steps) == 3 else 0.0)
+
+    monkeypatch.setattr("vocoder.train.duration_error", broken)
+    with pytest.raises(
+        UserError, match=r"step 3: loss nan.*learning rate of 0\.00012.*keeps the model of step 2.*lower"
+    ):
+        train(config, out)
+    assert state(out)["step"] == 2
+    assert all(torch.isfinite(weight).all() for weight in load_vocoder(out, "cpu").model.state_dict().values())
+    monkeypatch.setattr("vocoder.train.duration_error", lambda predicted, *_: predicted.sum() * torch.inf)
+    with pytest.raises(UserError, match="no step was saved before"):
+        train(config, tmp_path / "other")
+
+
+def test_gradients_are_clipped_unless_the_limit_is_zero(tones: Path, tmp_path: Path) -> None:
+    weights = []
+    for clip in (0.0, 1e9, 1e-6):
+        optimizer = OptimizerConfig(clip=clip, schedule=VocoderSchedule(warmup_steps=0))
+        train(settings(tones, steps=2, optimizer=optimizer), tmp_path / str(clip))
+        weights.append(load_vocoder(tmp_path / str(clip), "cpu").model.generator.head.project.weight)
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_rate_decays_every_time_that_each_recording_gave_one_segment(tones: Path, tmp_path: Path) -> None:
+    schedule = VocoderSchedule(name="constant", warmup_steps=0)
+    optimizer = OptimizerConfig(lr=1e-3, epoch_decay=0.5, schedule=schedule)
+    train(settings(tones, steps=7, optimizer=optimizer), tmp_path / "run")  # 12 recordings, 4 segments a step
+    rates = [row["lr"] for row in read_metrics(tmp_path / "run")]
+    assert rates == pytest.approx([1e-3] * 3 + [5e-4] * 3 + [2.5e-4])
+
+
+def test_event_files_on_request(tones: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    train(settings(tones, steps=1, tensorboard=True), tmp_path / "run")
+    assert list((tmp_path / "run").rglob("events.out.tfevents*"))
 
 
 def test_a_finished_run_is_left_alone_unless_forced(
@@ -191,7 +261,7 @@ def test_two_processes_train_what_one_trains(tones: Path, tmp_path: Path) -> Non
     """Same batches, same sums: parameters agree up to the order of float32 sums, magnified by Adam's division."""
     text = 'steps = 3\nbatch_size = 4\nsegment_seconds = 0.2\nprecision = "fp32"\nlog_every = 1\n'
     text += "model = {width = 16, hidden = 16, dilations = [1], duration_width = 8, duration_layers = 1}\n"
-    text += "adversarial = {start_step = 1, channels = 4}"
+    text += 'adversarial = {kind = "hifigan", start_step = 1, channels = 4}'
     toml = write_toml(tmp_path / "config.toml", tones, text)
     port = str(20000 + os.getpid() % 20000)
     two = [

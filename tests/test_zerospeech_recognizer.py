@@ -17,9 +17,11 @@ from textless.audio.manifest import Manifest, Utterance, read_manifest, write_ma
 from textless.corpora.alignment import SILENCE, Segment, write_alignment
 from textless.errors import UserError
 from zerospeech_eval import train_recognizer
-from zerospeech_eval.per import bootstrap_interval, compare, edits, evaluate, transcribe, write_details
+from zerospeech_eval.per import evaluate
 from zerospeech_eval.recognizer import Recognizer, RecognizerConfig, load, log_mel, save
+from zerospeech_eval.token_errors import bootstrap_interval, compare, edits, write_details
 from zerospeech_eval.train_recognizer import load_examples, spec_augment, train
+from zerospeech_eval.transcribers import transcribe_mels
 
 CPU = torch.device("cpu")
 PITCH = {"a": 300.0, "b": 700.0, "c": 1500.0, "d": 3100.0}
@@ -80,7 +82,7 @@ def test_padding_changes_nothing(trained: Path, tmp_path: Path) -> None:
             alone, _, alone_count = model(mel[None], torch.tensor([len(mel)]))
             assert count == alone_count.item() == math.ceil(len(mel) / 2)
             torch.testing.assert_close(alone[0, :count], row[:count], rtol=0, atol=2e-5)
-    assert transcribe(model, mels) == [transcribe(model, [mel])[0] for mel in mels]
+    assert transcribe_mels(model, mels) == [transcribe_mels(model, [mel])[0] for mel in mels]
 
 
 def test_round_trip_and_damaged_folders(tmp_path: Path) -> None:

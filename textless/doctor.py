@@ -9,6 +9,7 @@ from textless.options import Json
 EXTRAS = {
     "synth": ("espeakng_loader", "the embedded speech corpus: textless corpus synth, textless demo"),
     "plots": ("matplotlib", "pictures in the demo's report"),
+    "hf": ("transformers", "Hugging Face recognisers and text language models"),
 }
 LIBRARIES = (
     "textless",

@@ -110,12 +110,19 @@ def write_jsonl(path: Path, rows: Iterable[object]) -> None:
             file.write(json.dumps(row, ensure_ascii=False, separators=(",", ":")) + "\n")
 
 
-def read_jsonl(path: Path) -> Iterator[Any]:
-    """Yield the value of every non-empty line, or raise `UserError` naming file and line."""
-    with require(path, "file").open(encoding="utf-8") as file:
+def read_jsonl(path: Path, begin: int = 0, end: int | None = None) -> Iterator[Any]:
+    """Yield the value of every non-empty line, or raise `UserError` naming file and line.
+
+    With `begin` and `end`, only of lines whose first byte lies in `begin..end`.
+    """
+    next_byte = 0
+    with require(path, "file").open("rb") as file:
         try:
             for number, line in enumerate(file, 1):
-                if line.strip():
+                first_byte, next_byte = next_byte, next_byte + len(line)
+                if end is not None and first_byte >= end:
+                    return
+                if first_byte >= begin and line.strip():
                     try:
                         yield json.loads(line)
                     except json.JSONDecodeError as error:

@@ -1,25 +1,34 @@
-"""A decoder-only Transformer over units: rotary positions, pre-norm, GELU, no biases.
+"""A decoder-only Transformer over units, in the shapes that published unit LMs have.
 
-A token is embedded together with the few before it: one table an offset, and hashed tables of the n-grams they make
-(Pagnoni et al. 2024, "Byte latent transformer"; Huang et al. 2025, "Over-tokenized transformer"). Units are shorter
-than phones, so what follows depends first of all on the last few, and attention takes long to find that out. A planted
-source of words after 300 k tokens of training: 4.2 bits without, 3.1 with two earlier units, 2.5 with their n-grams.
+The default has rotary positions, norms before each part, GELU and no biases. GSLM's (Lakhotia et al. 2021) and Llama,
+Qwen, OPT and GPT-2, of which others make their unit LMs, differ from it in settings of `ModelConfig` alone.
+
+By default a token is embedded together with the few before it: one table an offset, and hashed tables of the n-grams
+they make (Pagnoni et al. 2024, "Byte latent transformer"; Huang et al. 2025, "Over-tokenized transformer"). Units are
+shorter than phones, so what follows depends first of all on the last few, and attention takes long to find that out. A
+planted source of words after 300 k tokens of training: 4.2 bits without, 3.1 with two earlier units, 2.5 with their
+n-grams.
 
 The embedding and the output layer are apart from the trunk, so that a model of several streams of tokens (units,
 durations, pitch) widens those two and leaves the rest alone.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Self
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
+from ulm.attention import Attention, packed_mask
+from ulm.cache import Cache, LayerCache
 from ulm.config import ModelConfig
+from ulm.dropout import dropout, replace_units
+from ulm.norms import make_norm
+from ulm.positions import document_positions, rotary, sinusoidal
 
-ROTARY_BASE = 10_000.0
 HASH = 2_654_435_761  # Knuth's multiplier
 
 
@@ -27,57 +36,94 @@ class UnitTransformer(nn.Module):
     """Logits of the next token at every position.
 
     Args:
-        config: sizes.
-        vocabulary_size: K + 1.
+        config: its shape.
+        vocabulary_size: V, of `Vocabulary.size`: K units, the boundary, inert symbols.
+        inert: how many of these are inert symbols.
     """
 
-    def __init__(self, config: ModelConfig, vocabulary_size: int) -> None:
+    def __init__(self, config: ModelConfig, vocabulary_size: int, inert: int = 0) -> None:
         super().__init__()
         self.config = config
+        self.boundary = vocabulary_size - inert - 1
         self.nothing = vocabulary_size  # stands before the first token of a row or an utterance
-        self.embedding = nn.Embedding(vocabulary_size, config.dim)
+        width = config.embedding_dim or config.dim
+        self.embedding = nn.Embedding(vocabulary_size, width)
         self.earlier = nn.ModuleList(nn.Embedding(vocabulary_size + 1, config.dim) for _ in range(config.lookback))
         self.trunk = nn.ModuleList(Block(config) for _ in range(config.layers))
         tables = config.lookback if config.ngram_rows else 0
         self.ngrams = nn.ModuleList(nn.Embedding(config.ngram_rows, config.dim) for _ in range(tables))
-        self.norm = nn.LayerNorm(config.dim, bias=False)
-        self.head = nn.Linear(config.dim, vocabulary_size, bias=False)
+        learned = config.positions == "learned"
+        self.position = nn.Embedding(config.max_positions, config.dim) if learned else None
+        self.project_in = nn.Linear(width, config.dim, bias=False) if width != config.dim else nn.Identity()
+        self.project_out = nn.Linear(config.dim, width, bias=False) if width != config.dim else nn.Identity()
+        self.norm = make_norm(config) if config.final_norm else nn.Identity()
+        self.head = nn.Linear(width, vocabulary_size, bias=False)
         self._initialize()
         if config.tied:
             self.head.weight = self.embedding.weight
 
     def _initialize(self) -> None:
-        """Normal weights of standard deviation 0.02, smaller where they add to the residual (Radford et al. 2019)."""
+        """Normal weights of standard deviation 0.02, smaller where they add to the residual (Radford et al. 2019).
+
+        Embeddings that are scaled by √D start at 1/√D, so that a token is read at the size of its position.
+        """
         for name, parameter in self.named_parameters():
             if parameter.dim() >= 2:
                 is_residual = name.endswith(("attention.project.weight", "ffn.shrink.weight"))
                 nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * self.config.layers) if is_residual else 0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+        if self.config.embedding_scale:
+            nn.init.normal_(self.embedding.weight, std=self.config.dim**-0.5)
 
     def forward(self, tokens: torch.Tensor, documents: torch.Tensor | None = None) -> torch.Tensor:
-        """Logits `(B, T, K + 1)` of the token that follows each of `tokens` `(B, T)`.
+        """Logits `(B, T, V)` of the token that follows each of `tokens` `(B, T)`; see `hidden`."""
+        return self.head(self.hidden(tokens, documents))
+
+    def hidden(self, tokens: torch.Tensor, documents: torch.Tensor | None = None) -> torch.Tensor:
+        """What the output layer reads, `(B, T, E)`, where E is the width of the embedding.
 
         Args:
-            tokens: each row begins a new context; padding at the end of a row changes nothing before it.
-            documents: `(B, T)` numbers of the utterances packed in each row; attention stays inside an utterance.
-                None: each row is one utterance.
+            tokens: `(B, T)`; each row begins a new context; padding at the end of a row changes nothing before it.
+            documents: `(B, T)` numbers of the utterances packed in each row; attention stays inside an utterance, and
+                positions that are added begin again in each. None: each row is one utterance.
+
+        Raises:
+            ValueError: T is more than the learned positions.
         """
-        turns = rotary(torch.arange(tokens.shape[1], device=tokens.device), self.config.dim // self.config.heads)
+        config = self.config
+        if self.position is not None and tokens.shape[1] > config.max_positions:
+            raise ValueError(f"{tokens.shape[1]} tokens in a row, but only {config.max_positions} learned positions")
         if self.training:
-            tokens = replace_units(tokens, self.config.noise, boundary=self.nothing - 1)
-        x = self.embed(tokens, self.before(len(tokens)), documents)  # (B, T, D)
+            tokens = replace_units(tokens, config.noise, self.boundary)
+        places = torch.arange(tokens.shape[1], device=tokens.device)  # (T,)
+        # Rotations are relative: only what is added has to begin again in every document.
+        added = places if documents is None or config.positions == "rotary" else document_positions(documents)
+        x = self.embed(tokens, added, self.before(len(tokens)), documents)  # (B, T, D)
         mask = None if documents is None else packed_mask(documents, _compute_dtype(x))
+        turns = self.turns(places)
         for block in self.trunk:
-            x = block(x, turns, mask)
-        return self.head(self.norm(x))
+            if config.checkpoint_activations and self.training:
+                x = checkpoint(block, x, turns, mask, use_reentrant=False)
+            else:
+                x = block(x, turns, mask)
+        return self.project_out(self.norm(x))
 
     def before(self, rows: int) -> torch.Tensor:
         """What comes before the beginning, `(rows, lookback)`."""
         shape = (rows, self.config.lookback)
         return torch.full(shape, self.nothing, device=self.embedding.weight.device)
 
-    def embed(self, tokens: torch.Tensor, before: torch.Tensor, documents: torch.Tensor | None = None) -> torch.Tensor:
-        """Vectors `(B, T, D)` of tokens `(B, T)` with those before them, inside of their document."""
+    def embed(
+        self,
+        tokens: torch.Tensor,
+        positions: torch.Tensor,
+        before: torch.Tensor,
+        documents: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Vectors `(B, T, D)` of tokens `(B, T)` at `positions`, with those before them inside of their document."""
         x = self.embedding(tokens)
+        x = self.project_in(x * math.sqrt(self.config.dim) if self.config.embedding_scale else x)
         read = torch.cat([before, tokens], dim=1)  # (B, lookback + T)
         ngram = tokens
         for offset in range(1, self.config.lookback + 1):
@@ -89,209 +135,107 @@ class UnitTransformer(nn.Module):
             if self.ngrams:
                 ngram = ngram * (self.nothing + 1) + earlier
                 x = x + self.ngrams[offset - 1](ngram * HASH % self.config.ngram_rows)
+        if self.position is not None:
+            x = x + self.position(positions)
+        elif self.config.positions == "sinusoidal":
+            x = x + sinusoidal(positions, self.config.dim).to(x.dtype)
         return dropout(x, self.config.dropout, self.training)
 
-    def read(self, tokens: torch.Tensor, lengths: torch.Tensor, cache: "Cache") -> torch.Tensor:
-        """Take new tokens into the cache; logits `(B, K + 1)` of what follows the last of each row.
+    def turns(self, positions: torch.Tensor) -> torch.Tensor | None:
+        """Rotations at positions `(...)`, `(2, ..., D/2H)`; None where positions are added to the embedding."""
+        if self.config.positions != "rotary":
+            return None
+        return rotary(positions, self.config.dim // self.config.heads, self.config.rotary_base)
+
+    @property
+    def key_dtype(self) -> torch.dtype:
+        """What keys and values come out in."""
+        block = self.trunk[0]
+        assert isinstance(block, Block)
+        return block.attention.queries_keys_values.weight.dtype
+
+    def read(self, tokens: torch.Tensor, lengths: torch.Tensor, cache: Cache) -> torch.Tensor:
+        """Take new tokens into the cache; logits `(B, V)` of what follows the last of each row.
+
+        A token beyond the learned positions is read at the last one: a row that is full can be carried along.
 
         Args:
             tokens: `(B, T)`, padded at the end.
             lengths: `(B,)` how many of each row count, at least 1.
-            cache: what each row has read before; T > 1 needs an empty one.
+            cache: what each row has read before, with room for T more.
         """
         positions = cache.lengths[:, None] + torch.arange(tokens.shape[1], device=tokens.device)  # (B, T)
-        turns = rotary(positions, self.config.dim // self.config.heads)
-        x = self.embed(tokens, cache.recent)
+        added = positions if self.position is None else positions.clamp(max=self.config.max_positions - 1)
+        x = self.embed(tokens, added, cache.recent)
+        turns = self.turns(positions)
         mask = cache.begin(positions)
         for layer, block in enumerate(self.trunk):
             x = block(x, turns, mask, cache.layer(layer))
         cache.end(tokens, lengths)
         last = x[torch.arange(len(x), device=x.device), lengths - 1]  # (B, T, D) -> (B, D)
-        return self.head(self.norm(last))
+        return self.head(self.project_out(self.norm(last)))
 
 
 class Block(nn.Module):
-    """Attention and feed-forward, each normalized before and added to what came in."""
+    """Attention and feed-forward, each added to what came in, with a norm before it (or after the sum)."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(config.dim, bias=False)
+        self.attention_norm = make_norm(config)
         self.attention = Attention(config)
-        self.ffn_norm = nn.LayerNorm(config.dim, bias=False)
+        self.ffn_norm = make_norm(config)
         self.ffn = FeedForward(config)
-        self.dropout = config.dropout
+        self.dropout, self.norm_first = config.dropout, config.norm_first
 
     def forward(
         self,
         x: torch.Tensor,
-        turns: torch.Tensor,
+        turns: torch.Tensor | None,
         mask: torch.Tensor | None,
-        cache: "LayerCache | None" = None,
+        cache: LayerCache | None = None,
     ) -> torch.Tensor:
         """`(B, T, D)` → `(B, T, D)`."""
-        x = x + dropout(self.attention(self.attention_norm(x), turns, mask, cache), self.dropout, self.training)
-        return x + dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
-
-
-class Attention(nn.Module):
-    """Causal self-attention of several heads, with positions as rotations (Su et al. 2021)."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.heads = config.heads
-        self.queries_keys_values = nn.Linear(config.dim, 3 * config.dim, bias=False)
-        self.project = nn.Linear(config.dim, config.dim, bias=False)
-
-    def forward(
-        self, x: torch.Tensor, turns: torch.Tensor, mask: torch.Tensor | None, cache: "LayerCache | None"
-    ) -> torch.Tensor:
-        """`(B, T, D)` → `(B, T, D)`; without `mask`, every position sees itself and those before it."""
-        batch, time, dim = x.shape
-        qkv = self.queries_keys_values(x).view(batch, time, 3, self.heads, dim // self.heads)
-        queries, keys, values = qkv.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, D/H) -> 3 of (B, H, T, D/H)
-        queries, keys = rotate(queries, turns), rotate(keys, turns)
-        if cache is not None:
-            keys, values = cache.extend(keys, values)
-        y = attend(queries, keys, values, mask)
-        return self.project(y.transpose(1, 2).reshape(batch, time, dim))  # (B, H, T, D/H) -> (B, T, D)
+        if self.norm_first:
+            x = x + dropout(self.attention(self.attention_norm(x), turns, mask, cache), self.dropout, self.training)
+            return x + dropout(self.ffn(self.ffn_norm(x)), self.dropout, self.training)
+        x = self.attention_norm(x + dropout(self.attention(x, turns, mask, cache), self.dropout, self.training))
+        return self.ffn_norm(x + dropout(self.ffn(x), self.dropout, self.training))
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with a GELU between."""
+    """Two linear layers with a nonlinearity between; in SwiGLU (Shazeer 2020) the first also makes the gates of it."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.widen = nn.Linear(config.dim, config.ffn, bias=False)
-        self.shrink = nn.Linear(config.ffn, config.dim, bias=False)
+        self.activation = activation(config)
+        inner = 2 * config.ffn if config.activation == "swiglu" else config.ffn
+        self.widen = nn.Linear(config.dim, inner, bias=config.bias == "all")
+        self.shrink = nn.Linear(config.ffn, config.dim, bias=config.bias == "all")
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """`(B, T, D)` → `(B, T, D)`."""
-        return self.shrink(F.gelu(self.widen(x)))
+        return self.shrink(self.activation(self.widen(x)))
 
 
-def attend(queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """Weighted mean of `values` `(B, H, T', D)` for every query `(B, H, T, D)`.
-
-    PyTorch's fused attention has a slow bfloat16 path on CPUs: forward and backward over 16 rows of 256 tokens take
-    33 ms with it, 16 ms as two matrix products around a softmax. Everywhere else the fused one is faster.
-    """
-    if mask is not None and mask.dtype == queries.dtype == torch.bfloat16 and mask.device.type == "cpu":
-        weights = (queries @ keys.transpose(-1, -2) * queries.shape[-1] ** -0.5 + mask).softmax(-1, queries.dtype)
-        return weights @ values
-    return F.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
-
-
-def packed_mask(documents: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """`(B, T)` document numbers → `(B, 1, T, T)`: 0 where a query may look at a key, −∞ elsewhere."""
-    same = documents[:, :, None] == documents[:, None, :]  # (B, T, T)
-    mask = torch.zeros(same.shape, dtype=dtype, device=documents.device)
-    return mask.masked_fill(~same.tril(), -torch.inf)[:, None]
+def activation(config: ModelConfig) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The nonlinearity of a feed-forward layer."""
+    match config.activation:
+        case "gelu":
+            return F.gelu
+        case "gelu-tanh":
+            return partial(F.gelu, approximate="tanh")
+        case "relu":
+            return F.relu
+        case "swiglu":
+            return swiglu
 
 
-def rotary(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
-    """Cosines and sines `(2, ..., D/2)` of the angles by which positions `(...)` turn each pair of coordinates."""
-    exponents = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32) / head_dim
-    angles = positions[..., None].float() * ROTARY_BASE**-exponents  # (..., D/2)
-    return torch.stack([angles.cos(), angles.sin()])
-
-
-def rotate(x: torch.Tensor, turns: torch.Tensor) -> torch.Tensor:
-    """Turn the pairs (i, i + D/2) of `x` `(B, H, T, D)`; `turns` is `(2, T, D/2)` or `(2, B, T, D/2)`."""
-    cos, sin = (turns if turns.dim() == 3 else turns[:, :, None]).to(x.dtype)
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
-
-
-def replace_units(tokens: torch.Tensor, share: float, boundary: int) -> torch.Tensor:
-    """`tokens` `(B, T)` with a share of the units replaced by random ones; boundaries stay.
-
-    Noise in what is read smooths a neural LM as lower orders smooth an n-gram model (Xie et al. 2017, "Data noising as
-    smoothing in neural network language models"): no single n-gram can be relied on, so wider contexts get used.
-    """
-    if share == 0.0:
-        return tokens
-    replaced = (torch.rand(tokens.shape, device=tokens.device) < share) & (tokens != boundary)
-    return torch.where(replaced, torch.randint_like(tokens, boundary), tokens)
-
-
-def dropout(x: torch.Tensor, p: float, training: bool) -> torch.Tensor:  # noqa: FBT001
-    """`F.dropout`, with one random byte an element on CPUs, where a random float an element costs eight times more.
-
-    The share dropped is rounded to 1/256, and the kept elements are scaled by exactly what that leaves.
-    """
-    if not training or p == 0.0:
-        return x
-    if x.device.type != "cpu":
-        return F.dropout(x, p)
-    dropped = round(p * 256)
-    random = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-    keep = random.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    return x * (keep.to(x.dtype) * (256 / (256 - dropped)))
+def swiglu(x: torch.Tensor) -> torch.Tensor:
+    """`(..., 2F)` → `(..., F)`: the second half, gated by the SiLU of the first."""
+    gate, value = x.chunk(2, dim=-1)
+    return F.silu(gate) * value
 
 
 def _compute_dtype(x: torch.Tensor) -> torch.dtype:
     """The type matrix products of `x` come out in."""
     return torch.get_autocast_dtype(x.device.type) if torch.is_autocast_enabled(x.device.type) else x.dtype
-
-
-@dataclass
-class LayerCache:
-    """Keys and values of one layer, `(B, H, C, D)` each, and where the tokens being read go."""
-
-    keys: torch.Tensor
-    values: torch.Tensor
-    positions: torch.Tensor  # (B, T)
-    filled: int
-
-    def extend(self, keys: torch.Tensor, values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Store `(B, H, T, D)`; return all that was stored, up to the longest row."""
-        rows = torch.arange(len(keys), device=keys.device)[:, None]  # (B, 1), against positions (B, T)
-        self.keys[rows, :, self.positions] = keys.transpose(1, 2).to(self.keys.dtype)
-        self.values[rows, :, self.positions] = values.transpose(1, 2).to(self.values.dtype)
-        return self.keys[:, :, : self.filled], self.values[:, :, : self.filled]
-
-
-class Cache:
-    """Keys and values of everything each row has read, so that a new token costs one position, not the whole row.
-
-    Rows are at different positions: what lies beyond a row's length is garbage of padding, masked, and overwritten
-    as the row grows.
-    """
-
-    def __init__(self, keys: torch.Tensor, values: torch.Tensor, lengths: torch.Tensor, recent: torch.Tensor) -> None:
-        self.keys, self.values = keys, values  # (L, B, H, C, D)
-        self.lengths = lengths  # (B,)
-        self.recent = recent  # (B, lookback), the last tokens
-
-    @classmethod
-    def empty(cls, model: UnitTransformer, rows: int, capacity: int) -> Self:
-        """Room for `capacity` tokens in each of `rows`."""
-        config, weight = model.config, model.embedding.weight
-        shape = (config.layers, rows, config.heads, capacity, config.dim // config.heads)
-        lengths = torch.zeros(rows, dtype=torch.long, device=weight.device)
-        return cls(weight.new_zeros(shape), weight.new_zeros(shape), lengths, model.before(rows))
-
-    def begin(self, positions: torch.Tensor) -> torch.Tensor:
-        """Note where the next tokens go, `(B, T)`; the mask `(B, 1, T, T')` of what each of them sees."""
-        self._positions, self._filled = positions, int(positions.max()) + 1
-        return (torch.arange(self._filled, device=positions.device) <= positions[..., None])[:, None]
-
-    def end(self, tokens: torch.Tensor, lengths: torch.Tensor) -> None:
-        """Note that the first `lengths` `(B,)` of `tokens` `(B, T)` were read."""
-        lookback = self.recent.shape[1]
-        last = lengths[:, None] + torch.arange(lookback, device=lengths.device)  # (B, lookback), of recent and tokens
-        self.recent = torch.cat([self.recent, tokens], dim=1).gather(1, last)
-        self.lengths = self.lengths + lengths
-
-    def layer(self, index: int) -> LayerCache:
-        """Keys and values of one layer, sharing memory with the whole."""
-        return LayerCache(self.keys[index], self.values[index], self._positions, self._filled)
-
-    def select(self, rows: torch.Tensor) -> "Cache":
-        """Copy some rows, in the order given; a row may come several times."""
-        return Cache(self.keys[:, rows], self.values[:, rows], self.lengths[rows], self.recent[rows])
-
-    def put(self, rows: torch.Tensor, other: "Cache") -> None:
-        """Replace `rows` by those of another cache of the same capacity."""
-        self.keys[:, rows], self.values[:, rows] = other.keys, other.values
-        self.lengths[rows], self.recent[rows] = other.lengths, other.recent

@@ -1,29 +1,34 @@
 """Training a unit LM: one visible loop, on one process or many."""
 
 import math
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
-from textless.distributed import World, process_group, select_device, shard_slice, total
+from textless.distributed import World, process_group, select_device, total
 from textless.errors import UserError
-from textless.progress import say
 from textless.training.checkpoint import Stateful
+from textless.training.parallel import WholeModel, WholeOptimizer, parallelize, unsynchronized, whole
 from textless.training.precision import autocast
 from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
 from ulm.config import OptimizerConfig, TrainConfig
+from ulm.corpus import read_corpora
 from ulm.data import IGNORED, Batch, PackedUnits
 from ulm.language_model import TransformerLanguageModel
 from ulm.model import UnitTransformer
-from ulm.vocabulary import Vocabulary
-from units.files import UnitsFile, read_units
-from units.identity import require_same
+from ulm.warm_start import initial_network
+from ulm.watch import Best, Divergence
+
+Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of tokens and documents
+CHECK_EVERY = 10  # updates between looks at whether all was finite; the first that was not is known exactly
 
 
 def train(config: TrainConfig, directory: Path, *, device: str = "auto", force: bool = False) -> None:
@@ -39,84 +44,115 @@ def train(config: TrainConfig, directory: Path, *, device: str = "auto", force: 
 
 
 def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> None:
-    training, validation = read_data(config)
-    vocabulary = Vocabulary(training.quantizer.k)
-    data = PackedUnits([item.units for item in training.utterances], vocabulary, config.context)
-    held_out = validation and PackedUnits([item.units for item in validation.utterances], vocabulary, config.context)
+    training, validation = read_corpora(config.data.train, config.data.valid, config.data.bpe)
+    data = PackedUnits(training.documents, config.context)
+    held_out = validation and PackedUnits(validation.documents, config.context)
     n_rows = rows_per_update(config, here)
+    steps = math.ceil(config.epochs * data.n_rows / n_rows) if config.epochs else config.steps
 
     torch.manual_seed(config.seed)
-    model = UnitTransformer(config.model, vocabulary.size).to(device)
-    optimizer = make_optimizer(model, config.optimizer)
-    best = Best()
-    parts: dict[str, Stateful] = {"model": model, "optimizer": optimizer, "best": best}
-    step = run.resume(parts)
-    if step >= config.steps:
-        say(f"{run.directory} is finished ({step} steps); --force trains it again")
+    network, tokenizer = initial_network(config, training.tokenizer)
+    model = parallelize(network.to(device), network.trunk, config.parallel, here, device)
+    optimizer = make_optimizer(network, config.optimizer)
+    best, divergence = Best(), Divergence(device)
+    parts: dict[str, Stateful] = {"model": WholeModel(network), "optimizer": WholeOptimizer(optimizer), "best": best}
+    step = saved = run.resume(parts)
+    if step >= steps or best.is_past(config.patience):
+        run.say(f"{run.directory} is finished ({step} steps); --force trains it again")
         return
-    say(
-        f"{sum(p.numel() for p in model.parameters()) / 1e6:.2f} M parameters; {data.n_rows} rows of {config.context} "
-        f"tokens an epoch, {n_rows} an update: {config.steps * n_rows / data.n_rows:.1f} epochs in all"
+    run.say(
+        f"{sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters; {training.counts}; {data.n_rows} rows "
+        f"of {config.context} tokens an epoch, {n_rows} an update: {steps * n_rows / data.n_rows:.1f} epochs in all"
     )
-    parallel = _parallel(model, here, device)
-    language_model = TransformerLanguageModel(model, training.quantizer, config.context, units_per_second(training))
-    loss_sum, n_seen = torch.zeros((), device=device), 0
+    forward = torch.compile(model) if config.compile else model
+    rate_of_units = training.units_per_second
+    language_model = TransformerLanguageModel(
+        network, tokenizer.quantizer, config.context, rate_of_units, bpe=tokenizer.bpe, inert=tokenizer.inert
+    )
+    log = Log(device)
 
-    while step < config.steps and not run.stopping():
+    network.train()
+    while step < steps and not best.is_past(config.patience) and not run.stopping():
         # Dropout has a seed of its own for every update and process: nothing to put back when resuming.
         torch.manual_seed(_mix(config.seed, step, here.rank))
-        rate = config.optimizer.lr * multiplier(config.optimizer.schedule, step, config.steps)
+        rate = config.optimizer.lr * multiplier(config.optimizer.schedule, step, steps)
         set_learning_rate(optimizer, rate)
-        batch = data.batch(step, n_rows, config.seed)
-        loss_sum += accumulate_gradients(parallel, batch, config, here, device)
-        n_seen += batch.n_targets
-        if config.optimizer.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+        batch = data.batch(step, n_rows, config.seed, here)
+        nats = accumulate_gradients(model, forward, batch, config, here, device)
+        norm = clip_gradients(network, config.optimizer.clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
         step += 1
+        divergence.note(step, rate, nats, norm)
+        log.add(nats, batch.n_targets, norm)
 
-        if run.due(step, config.log_every) or step == config.steps:
-            run.log(step, bits_per_token=bits_per_token(loss_sum, n_seen, step), lr=rate)
-            loss_sum, n_seen = torch.zeros((), device=device), 0
-        if held_out and (run.due(step, config.valid_every) or step == config.steps):
-            bits = validate(model, held_out, config, here, device)
-            run.log(step, valid_bits_per_unit=bits)
-            if best.improve(step, bits) and config.keep == "best" and run.is_main:
-                language_model.save(run.directory, step=step, valid_bits_per_unit=bits)
-        if run.due(step, config.save_every) and step < config.steps:
+        log_now = run.due(step, config.log_every) or step == steps
+        validate_now = held_out and (run.due(step, config.valid_every) or step == steps)
+        save_now = run.due(step, config.save_every) and step < steps
+        if log_now or validate_now or save_now or step % CHECK_EVERY == 0:
+            divergence.check(run.directory, saved)
+        if log_now:
+            run.log(step, **log.take(), lr=rate)
+        if held_out and validation and validate_now:
+            with log.paused():
+                bits = validation.bits(validate(network, held_out, config, here, device))
+            run.log(step, **{f"valid_{name}": value for name, value in bits.items()})
+            if best.improve(step, bits["bits_per_unit"]) and config.keep == "best":
+                save(language_model, run, step=step, valid_bits_per_unit=bits["bits_per_unit"])
+        if save_now:
             run.save(step, parts)
+            saved = step
 
-    if step == config.steps and run.is_main and (config.keep == "last" or held_out is None):
-        language_model.save(run.directory, step=step)
+    divergence.check(run.directory, saved)
+    finished = step == steps or best.is_past(config.patience)
+    if finished and (config.keep == "last" or held_out is None):
+        save(language_model, run, step=step)
     run.save(step, parts)
-    if step < config.steps:
-        say(f"stopped at step {step} of {config.steps}; the same command goes on from there")
+    if not finished:
+        run.say(f"stopped at step {step} of {steps}; the same command goes on from there")
     else:
-        say(f"finished: {run.directory}" + (f", best at step {best.step}: {best.bits:.4f} bits" if held_out else ""))
+        at_best = f", best at step {best.step}: {best.bits:.4f} bits per unit" if held_out else ""
+        run.say(f"finished: {run.directory}{at_best}")
 
 
 def accumulate_gradients(
-    model: torch.nn.Module, batch: Batch, config: TrainConfig, here: World, device: torch.device
+    model: torch.nn.Module,
+    forward: Logits,
+    batch: Batch,
+    config: TrainConfig,
+    here: World,
+    device: torch.device,
 ) -> torch.Tensor:
     """Gradients of this process's rows, a part at a time; the sum of their nats.
 
     They are of the mean over the targets of all processes: a sum over the global count, times the number of processes
-    because DistributedDataParallel divides by it.
+    because gradients are divided by it when they are exchanged.
     """
     scale = here.size / batch.n_targets
-    mine = shard_slice(range(len(batch.tokens)), here.rank, here.size)
-    size = max(1, config.micro_batch_tokens // config.context) if config.micro_batch_tokens else len(mine)
+    rows = len(batch.tokens)
+    size = _rows_at_once(config, rows)
     nats = torch.zeros((), device=device)
-    for start in range(0, len(mine), size):
-        part = mine[start : start + size]
+    for start in range(0, rows, size):
         # Gradients are exchanged once an update, with its last part.
-        is_last = start + size >= len(mine)
-        with _unsynchronized(model, skip=not is_last), autocast(device, config.precision):
-            loss = cross_entropy_sum(model, batch.rows(part[0], part[-1] + 1, device))
+        is_last = start + size >= rows
+        with unsynchronized(model, skip=not is_last), autocast(device, config.precision):
+            loss = cross_entropy_sum(forward, batch.rows(start, start + size, device))
             (loss * scale).backward()
         nats += loss.detach()
     return nats
+
+
+def clip_gradients(network: torch.nn.Module, largest: float) -> torch.Tensor:
+    """Scale the whole gradient down to a norm of `largest` (0: leave it); the norm it had, over all processes."""
+    norm = torch.nn.utils.clip_grad_norm_(network.parameters(), largest or math.inf)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+def save(language_model: TransformerLanguageModel, run: Run, **training: float) -> None:
+    """Write the model directory; every process takes part."""
+    weights = whole(language_model.network.state_dict())
+    if run.is_main:
+        language_model.save(run.directory, weights, **training)
 
 
 def rows_per_update(config: TrainConfig, here: World) -> int:
@@ -130,95 +166,76 @@ def rows_per_update(config: TrainConfig, here: World) -> int:
     return n_rows
 
 
-def bits_per_token(nats: torch.Tensor, n_targets: int, step: int) -> float:
-    """Training loss since the last log, over all processes; a model that has diverged is not trained any further."""
-    bits = float(total(nats)) / n_targets / math.log(2)
-    if not math.isfinite(bits):
-        raise UserError(f"the loss is {bits} at step {step}: lower optimizer.lr, or use precision=fp32")
-    return bits
-
-
-def read_data(config: TrainConfig) -> tuple[UnitsFile, UnitsFile | None]:
-    """The units files of a configuration, of one quantizer."""
-    training = read_units(config.data.train)
-    if config.data.valid is None:
-        return training, None
-    validation = read_units(config.data.valid)
-    require_same(training.quantizer, validation.quantizer, str(config.data.train), str(config.data.valid))
-    return training, validation
-
-
-def units_per_second(file: UnitsFile) -> float | None:
-    """Mean rate of deduplicated units, from the durations; None where there are none."""
-    timed = [item for item in file.utterances if item.durations]
-    frames = sum(item.n_frames for item in timed)
-    return sum(len(item.units) for item in timed) * file.quantizer.frame_rate / frames if frames else None
+def _rows_at_once(config: TrainConfig, rows: int) -> int:
+    """Of `rows` on a process, those that go through the network together."""
+    return max(1, config.micro_batch_tokens // config.context) if config.micro_batch_tokens else rows
 
 
 def make_optimizer(model: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW; matrices decay, gains of norms do not."""
+    """Adam or AdamW; matrices decay, norms and biases do not."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups: list[dict[str, Any]] = [
         {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, fused=True)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, lr=config.lr, betas=config.betas, eps=config.epsilon, fused=True)
 
 
-def cross_entropy_sum(model: torch.nn.Module, batch: Batch) -> torch.Tensor:
+def cross_entropy_sum(model: Logits, batch: Batch) -> torch.Tensor:
     """Nats over all targets of a batch."""
-    logits = model(batch.tokens, batch.documents)  # (B, T, K + 1)
+    logits = model(batch.tokens, batch.documents)  # (B, T, V)
     return F.cross_entropy(logits.flatten(0, 1).float(), batch.targets.flatten(), ignore_index=IGNORED, reduction="sum")
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def validate(
-    model: UnitTransformer, data: PackedUnits, config: TrainConfig, here: World, device: torch.device
+    network: UnitTransformer, data: PackedUnits, config: TrainConfig, here: World, device: torch.device
 ) -> float:
-    """Bits per unit of held-out utterances; like `ulm score`, without the end of the utterance."""
-    model.eval()
-    nats, n_units = torch.zeros((), device=device, dtype=torch.float64), 0
-    for batch in data.in_order(config.batch_tokens // config.context):
-        batch.targets[batch.targets == data.boundary] = IGNORED
-        n_units += batch.n_targets
-        mine = shard_slice(range(len(batch.tokens)), here.rank, here.size)
-        if mine:
-            with autocast(device, config.precision):
-                nats += cross_entropy_sum(model, batch.rows(mine[0], mine[-1] + 1, device))
-    model.train()
-    return float(total(nats)) / n_units / math.log(2)
+    """Nats of all units of held-out utterances; like `ulm score`, without the end of the utterance."""
+    network.eval()
+    nats = torch.zeros((), device=device, dtype=torch.float64)
+    n_rows = here.size * _rows_at_once(config, max(1, rows_per_update(config, here) // here.size))
+    for batch in data.in_order(n_rows, here):
+        batch.targets[batch.targets == data.documents.boundary] = IGNORED
+        with autocast(device, config.precision):
+            nats += cross_entropy_sum(network, batch.rows(0, len(batch.tokens), device))
+    network.train()
+    return float(total(nats))
 
 
-class Best:
-    """The lowest validation bits so far, and when; part of the state of a run."""
+class Log:
+    """Means since the last line of the log, summed where they were computed."""
 
-    def __init__(self) -> None:
-        self.step, self.bits = 0, math.inf
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._start()
 
-    def improve(self, step: int, bits: float) -> bool:
-        """Note a new value; whether it is the lowest."""
-        if bits >= self.bits:
-            return False
-        self.step, self.bits = step, bits
-        return True
+    def _start(self) -> None:
+        self._nats, self._norm = torch.zeros((), device=self._device), torch.zeros((), device=self._device)
+        self._targets = self._updates = 0
+        self._began = time.monotonic()
 
-    def state_dict(self) -> dict[str, Any]:
-        """Step and bits."""
-        return {"step": self.step, "bits": self.bits}
+    def add(self, nats: torch.Tensor, n_targets: int, norm: torch.Tensor) -> None:
+        """Note an update: nats of this process, targets of all, the norm of the gradient."""
+        self._nats, self._norm = self._nats + nats, self._norm + norm
+        self._targets += n_targets
+        self._updates += 1
 
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Put them back."""
-        self.step, self.bits = state_dict["step"], state_dict["bits"]
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that does not count."""
+        began = time.monotonic()
+        yield
+        self._began += time.monotonic() - began
 
-
-def _parallel(model: UnitTransformer, here: World, device: torch.device) -> torch.nn.Module:
-    if here.size == 1:
-        return model
-    return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
-
-
-def _unsynchronized(model: torch.nn.Module, *, skip: bool) -> AbstractContextManager[None]:
-    return model.no_sync() if skip and isinstance(model, DistributedDataParallel) else nullcontext()
+    def take(self) -> dict[str, float]:
+        """What to log, over all processes."""
+        bits = float(total(self._nats)) / self._targets / math.log(2)
+        norm = float(self._norm) / self._updates
+        speed = self._targets / (time.monotonic() - self._began)
+        self._start()
+        return {"bits_per_token": bits, "gradient_norm": norm, "tokens_per_second": speed}
 
 
 def _mix(*numbers: int) -> int:

@@ -8,9 +8,14 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """Tokens 0..K-1 are the units; token K is the boundary."""
+    """Tokens 0..K-1 are the units; token K is the boundary; the inert symbols come after it.
+
+    Inert symbols are what an imported model has beside units and boundary (padding, unknown, text). They keep their
+    place in the normaliser of its probabilities, so that these stay what they were, but are never read or generated.
+    """
 
     k: int
+    inert: int = 0
 
     @property
     def boundary(self) -> int:
@@ -19,10 +24,10 @@ class Vocabulary:
 
     @property
     def size(self) -> int:
-        """K + 1."""
-        return self.k + 1
+        """K + 1, and the inert symbols."""
+        return self.k + 1 + self.inert
 
-    def document(self, units: Sequence[int]) -> np.ndarray:
+    def document(self, units: Sequence[int] | np.ndarray) -> np.ndarray:
         """Units `(N,)` → tokens `(N + 2,)`: boundary, units, boundary.
 
         All but the last are what the model reads, all but the first what it predicts.

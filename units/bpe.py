@@ -8,6 +8,7 @@ units of another quantizer, that of the units followed by this model: a file of 
 identity, which a unit LM reads like any other, and which nothing that expects the units themselves accepts.
 """
 
+import heapq
 import io
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ class UnitBPE:
 
 
 def _text(units: Sequence[int]) -> str:
-    return "".join(chr(FIRST + unit) for unit in units)
+    return (np.array(units, dtype="<u2") + FIRST).tobytes().decode("utf-16-le")
 
 
 def train_bpe(
@@ -83,7 +84,7 @@ def train_bpe(
     """Train on a units file and write the `bpe/` directory.
 
     Args:
-        path: the units file; it is read twice, utterance by utterance.
+        path: the units file; it is read once, utterance by utterance.
         out: directory to write.
         vocabulary: number of tokens, single units included.
         max_units: of a larger file, so many are drawn uniformly, by utterances; training needs about 100 bytes each.
@@ -99,14 +100,15 @@ def train_bpe(
     k = head.quantizer.k
     if not k < vocabulary or k > MOST_UNITS:
         raise UserError(f"{vocabulary} tokens for {k} units: use more tokens than units, of which {MOST_UNITS} at most")
-    total = sum(len(item.units) for item in utterances)
-    if total == 0:
+    texts = _draw(utterances, max_units, seed)
+    drawn = sum(map(len, texts))
+    if drawn == 0:
         raise UserError(f"{path} holds no units: nothing to train on")
     trained = io.BytesIO()
     # Every unit is a sentence of its own first: one that the sample lacks must be a token all the same.
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=chain(_text(range(k)), _sentences(scan_units(path)[1], max_units / total, seed)),
+            sentence_iterator=chain(_text(range(k)), _sentences(texts)),
             model_writer=trained,
             model_type="bpe",
             vocab_size=vocabulary + UNKNOWN,
@@ -132,7 +134,36 @@ def train_bpe(
             f"{' '.join(str(error).split())[-120:]})"
         ) from error
     bpe = UnitBPE(head.quantizer, trained.getvalue())
-    settings = {"max_units": max_units, "max_length": max_length, "seed": seed, "units": min(total, max_units)}
+    settings = {"max_units": max_units, "max_length": max_length, "seed": seed, "units": drawn}
+    save_bpe(bpe, out, trained=settings)
+    return bpe
+
+
+def _draw(utterances: Iterable[Units], max_units: int, seed: int) -> list[str]:
+    """Utterances as text, all or as many as hold `max_units` units together: those with the smallest random keys."""
+    generator = np.random.default_rng(seed)
+    kept: list[tuple[float, int, str]] = []  # a heap: the largest key comes first
+    held, limit = 0, 1.0
+    for number, item in enumerate(utterances):
+        key = generator.random()
+        if key < limit:
+            heapq.heappush(kept, (-key, number, _text(item.units)))
+            held += len(item.units)
+            while held > max_units and len(kept) > 1:
+                negative, _, dropped = heapq.heappop(kept)
+                held, limit = held - len(dropped), -negative
+    return [text for _, _, text in sorted(kept, key=lambda entry: entry[1])]
+
+
+def _sentences(texts: Iterable[str]) -> Iterator[str]:
+    """Parts of bounded length."""
+    for text in texts:
+        for start in range(0, len(text), SENTENCE):
+            yield text[start : start + SENTENCE]
+
+
+def save_bpe(bpe: UnitBPE, out: Path, **identity: object) -> None:
+    """Write a `bpe/` directory, in place of what is there; `identity` (how it was trained) goes into its header."""
     with atomic_directory(out) as temporary:
         (temporary / MODEL_NAME).write_bytes(bpe.model)
         header = make_header(
@@ -141,19 +172,9 @@ def train_bpe(
             quantizer=bpe.quantizer.model_dump(),
             tokens=bpe.tokens.model_dump(),
             model_sha256=sha256(bpe.model),
-            trained=settings,
+            **identity,
         )
         write_json(temporary / CONFIG_NAME, header)
-    return bpe
-
-
-def _sentences(utterances: Iterable[Units], share: float, seed: int) -> Iterator[str]:
-    """Strings to train on: every utterance with probability `share`, in parts of bounded length."""
-    generator = np.random.default_rng(seed)
-    for item in utterances:
-        if share >= 1 or generator.random() < share:
-            for start in range(0, len(item.units), SENTENCE):
-                yield _text(item.units[start : start + SENTENCE])
 
 
 def load_bpe(directory: Path) -> UnitBPE:

@@ -8,7 +8,7 @@ deduplicated units with the number of frames each lasted. Output that has no tim
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import accumulate, chain, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -103,15 +103,43 @@ def scan_units(path: Path) -> tuple[UnitsFile, Iterator[Units]]:
     return head, chain.from_iterable(_scan_shard(shard, head) for shard in shards)
 
 
-def _scan_shard(path: Path, first: UnitsFile) -> Iterator[Units]:
+def scan_part(path: Path, index: int, count: int) -> tuple[UnitsFile, Iterator[Units]]:
+    """Like `scan_units`, part `index` of `count` only; the parts in order make the whole.
+
+    They are equal in bytes, and a line belongs to the part in which it begins: what comes before is read, not parsed.
+    """
+    shards = shard_paths(path)
+    head = _read_head(shards[0])
+    ends = list(accumulate(shard.stat().st_size for shard in shards))
+    begin, end = index * ends[-1] // count, (index + 1) * ends[-1] // count
+    parts = (
+        _scan_shard(shard, head, begin - start, end - start)
+        for shard, start, stop in zip(shards, [0, *ends], ends, strict=False)
+        if begin < stop and start < end
+    )
+    return head, chain.from_iterable(parts)
+
+
+def _scan_shard(path: Path, first: UnitsFile, begin: int = 0, end: int | None = None) -> Iterator[Units]:
+    """Utterances whose lines begin at the bytes `begin..end` of a file (None: all from `begin` on)."""
     head = _read_head(path)
     if head.quantizer != first.quantizer:
         raise UserError(f"{path} holds units of {head.quantizer}, the shards before it of {first.quantizer}")
     if head.streams != first.streams:
         raise UserError(f"{path} has other streams ({', '.join(head.streams) or 'none'}) than the shards before it")
-    rows = read_jsonl(path)
-    next(rows)
-    return checked(_items(rows, path), head, path)
+    rows = read_jsonl(path, begin, end)
+    if begin <= 0:
+        next(rows)
+        return checked(_items(rows, path), head, path)
+    line = _lines_before(path, begin) + 1
+    return checked(_items(rows, path, line), head, path, line)
+
+
+def _lines_before(path: Path, byte: int) -> int:
+    """Lines that begin before a byte."""
+    with path.open("rb") as file:
+        ends = accumulate(map(len, file))
+        return 1 + sum(1 for _ in takewhile(lambda end: end < byte, ends))
 
 
 def _read_head(path: Path) -> UnitsFile:
@@ -120,22 +148,22 @@ def _read_head(path: Path) -> UnitsFile:
     return UnitsFile(identity, [], {n: Stream.parse(v, str(path)) for n, v in header.get("streams", {}).items()})
 
 
-def _items(rows: Iterable[Any], path: Path) -> Iterator[Units]:
-    for number, row in enumerate(rows, 2):
+def _items(rows: Iterable[Any], path: Path, first: int = 2) -> Iterator[Units]:
+    for number, row in enumerate(rows, first):
         try:
             yield Units(row["id"], row["units"], row.get("durations"), row.get("streams", {}))
         except (KeyError, TypeError, AttributeError) as error:
             raise UserError(f"{path}:{number} should be an object with id, units and durations") from error
 
 
-def checked(items: Iterable[Units], head: UnitsFile, path: Path) -> Iterator[Units]:
-    """Yield utterances that are what the head of their file says.
+def checked(items: Iterable[Units], head: UnitsFile, path: Path, first: int = 2) -> Iterator[Units]:
+    """Yield utterances, from line `first` on, that are what the head of their file says.
 
     Raises:
         UserError: naming the line that is not.
     """
     k = head.quantizer.k
-    for number, item in enumerate(items, 2):
+    for number, item in enumerate(items, first):
         where = f"{path}:{number} ({item.id})"
         try:
             if not all(0 <= unit < k for unit in item.units):

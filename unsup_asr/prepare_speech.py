@@ -75,7 +75,8 @@ def prepare_speech(features: Path, out: Path, options: SpeechOptions, *, force: 
     store = FeatureStore(features)
     fitted = out.with_name(f"{out.name}.quantizer")
     if not (fitted / "config.json").exists():
-        config = KMeansConfig(k=options.clusters, restarts=options.restarts, seed=options.seed)
+        settings = {"k": options.clusters, "restarts": options.restarts, "seed": options.seed}
+        config = KMeansConfig.parse(settings, "the clusters of segments")
         if fit_quantizer(features, fitted, config) is None:
             raise SystemExit(0)
     quantizer = load_quantizer(fitted)

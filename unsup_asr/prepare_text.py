@@ -10,7 +10,7 @@ The text is read twice and never held: first its words are counted, then its sen
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from textless.errors import UserError
@@ -54,12 +54,12 @@ class TextReport:
     kept: int
     empty: int
     words: int
-    other_scripts: int
-    rare_words: int
-    unpronounced_words: int
-    words_with_rare_phones: int
     phones: list[str]
     phones_per_sentence: float
+    other_scripts: int = 0
+    rare_words: int = 0
+    unpronounced_words: int = 0
+    words_with_rare_phones: int = 0
 
     def __str__(self) -> str:
         left = self.sentences - self.empty - self.kept
@@ -105,9 +105,8 @@ def prepare_text(text: Path, out: Path, options: TextOptions, *, force: bool = F
         say(f"{len(unpronounced)} words have no pronunciation ({_examples(unpronounced)}): unknown")
 
     with atomic_directory(out) as temporary:
-        report = _write(text, temporary, known, options)
-        report = TextReport(
-            **report,
+        report = replace(
+            _write(text, temporary, known, options),
             other_scripts=len(foreign),
             rare_words=len(rare),
             unpronounced_words=len(unpronounced),
@@ -121,7 +120,8 @@ def prepare_text(text: Path, out: Path, options: TextOptions, *, force: bool = F
     return report
 
 
-def _write(text: Path, directory: Path, known: dict[str, tuple[str, ...]], options: TextOptions) -> dict[str, object]:
+def _write(text: Path, directory: Path, known: dict[str, tuple[str, ...]], options: TextOptions) -> TextReport:
+    """Write the sentences whose words are all known, and the lexicon of those that occur."""
     used: set[str] = set()
     sentences = kept = empty = n_phones = 0
     with atomic_write(directory / PHONES) as phones_file, atomic_write(directory / WORDS) as words_file:
@@ -138,14 +138,8 @@ def _write(text: Path, directory: Path, known: dict[str, tuple[str, ...]], optio
             words_file.write(" ".join(words) + "\n")
     with atomic_write(directory / LEXICON) as file:
         file.writelines(f"{word} {' '.join(known[word])}\n" for word in sorted(used))
-    return {
-        "sentences": sentences,
-        "kept": kept,
-        "empty": empty,
-        "words": len(used),
-        "phones": sorted({phone for word in used for phone in known[word]}),
-        "phones_per_sentence": n_phones / max(1, kept),
-    }
+    phones_used = sorted({phone for word in used for phone in known[word]})
+    return TextReport(sentences, kept, empty, len(used), phones_used, n_phones / max(1, kept))
 
 
 def _with_silences(words: list[tuple[str, ...]], options: TextOptions, number: int) -> list[str]:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from textless.options import ConfigFile, Device, Force, Set, Shards
+from textless.options import ConfigFile, Device, Force, PrecisionName, PrecisionOption, Set, Shards
+from vocoder.exchange_cli import import_
 
 app = typer.Typer(help="Units to speech: train a vocoder, synthesize waveforms.", no_args_is_help=True)
 
@@ -29,6 +30,26 @@ def train(
     run(VocoderConfig.load(config, overrides or ()), out, device_name=device, force=force)
 
 
+@app.command("fit-f0")
+def fit_f0(
+    pitch: Annotated[Path, typer.Argument(metavar="PITCH", help="Store of `units prosody pitch --frame-rate 200`.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Directory of the run and of the F0 quantizer.")],
+    manifest: Annotated[
+        Path | None, typer.Option("--manifest", help="Names the speakers; without it each utterance is its own.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", help="A TOML; see `vocoder/f0_config.py`.")] = None,
+    overrides: Set = None,
+    device: Device = "auto",
+    *,
+    force: Force = False,
+) -> None:
+    """Fit an F0 quantizer: pitch as 12.5 codes a second, a stream for a vocoder; a stopped fit continues."""
+    from vocoder.f0_config import F0Config
+    from vocoder.fit_f0 import fit_f0 as run
+
+    run(pitch, out, F0Config.load(config, overrides or ()), manifest=manifest, device_name=device, force=force)
+
+
 @app.command()
 def synthesize(
     units: Annotated[Path, typer.Argument(metavar="UNITS", help="A units file (or the name of a sharded one).")],
@@ -40,7 +61,22 @@ def synthesize(
     manifest: Annotated[
         Path | None, typer.Option("--manifest", help="Gives each utterance the speaker that this manifest names.")
     ] = None,
+    embeddings: Annotated[
+        Path | None,
+        typer.Option("--embeddings", help="Of `speaker embed`, for vocoders that read them: speakers besides its own."),
+    ] = None,
+    style: Annotated[str | None, typer.Option("--style", help="For vocoders with styles (default: the first).")] = None,
+    f0: Annotated[
+        Path | None, typer.Option("--f0", help="Store of `units prosody pitch`, for vocoders with pitch.")
+    ] = None,
     speed: Annotated[float, typer.Option("--speed", min=0.1, max=10.0, help="2 speaks twice as quickly.")] = 1.0,
+    pitch: Annotated[
+        float, typer.Option("--pitch", min=-24, max=24, help="Semitones to raise it by, for vocoders with pitch.")
+    ] = 0.0,
+    loudness: Annotated[
+        float | None, typer.Option("--loudness", min=-70, max=0, help="LUFS of every utterance, e.g. -23.")
+    ] = None,
+    precision: PrecisionOption = PrecisionName.fp32,
     device: Device = "auto",
     shards: Shards = None,
     *,
@@ -50,16 +86,21 @@ def synthesize(
     force: Force = False,
 ) -> None:
     """Speak the utterances of a units file, one WAV each; the same command continues what was stopped."""
-    from vocoder.synthesize import Voices, synthesize_files
+    from vocoder.casting import Casting
+    from vocoder.synthesize import Delivery, synthesize_files
 
     synthesize_files(
         units,
         out,
         model,
-        voices=Voices(speaker, manifest),
-        predict_durations=predict_durations,
-        speed=speed,
+        casting=Casting(speaker, manifest, embeddings, style),
+        delivery=Delivery(predict_durations, speed, pitch, loudness),
+        f0=f0,
+        precision=precision.value,
         device_name=device,
         force=force,
         n_shards=shards,
     )
+
+
+app.command("import")(import_)

@@ -1,42 +1,43 @@
-"""Training data: short segments of recordings, with the units they were encoded to.
+"""Training data: short segments of recordings, with the units they were encoded to and what else the generator is told.
 
 Frame i of the units stands for the samples [i·hop, (i+1)·hop), so segments are cut at frame boundaries. Which
 segments make the batch of a step is a function of the seed and the step alone: nothing has to be saved to continue a
 run, and any number of processes shares out the same batches.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
 from textless.audio.batches import bucket, pad
 from textless.audio.io import SAMPLE_RATE
-from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip, read_manifest
+from textless.audio.manifest import Manifest, Utterance
 from textless.errors import UserError
-from textless.progress import say, track
-from units.files import Units, UnitsFile, read_units
-from units.identity import QuantizerIdentity, require_same
+from units.files import Stream, Units
+from units.identity import QuantizerIdentity
+from vocoder.conditions import Conditions
 from vocoder.config import hop_length
-from vocoder.frames import Frames, expand_frames, pad_frames
+from vocoder.frames import Frames, pad_frames
+from vocoder.voices import Voices
 
-NO_SPEAKER = "unknown"
 # Encoders drop up to a window at the end; a larger difference means units of another recording.
 TOLERANCE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One utterance: its units, at both rates, and its speaker; the waveform, or where to read it."""
+    """One utterance: its units, at both rates, and who speaks how; the waveform, or where to read it."""
 
     units: Units
     frames: Frames
     speaker: str
     source: Utterance
     waveform: torch.Tensor | None  # (S,) int16, S = hop × frames; None: read when needed
+    style: str = ""
+    level: float | None = None  # of the speaker, where pitch is raw
+    embedding: torch.Tensor | None = None  # (E,), where speakers are embeddings
 
     def runs(self, start: int, stop: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Deduplicated units touched by the frames start..stop-1, and their whole durations, `(N,)` each."""
@@ -53,7 +54,7 @@ class Batch:
 
     frames: Frames
     lengths: torch.Tensor
-    speakers: torch.Tensor  # (B,) indices
+    voices: Voices
     waveform: torch.Tensor  # (B, T × hop) float32
     units: torch.Tensor
     durations: torch.Tensor
@@ -62,22 +63,58 @@ class Batch:
     def to(self, device: torch.device) -> "Batch":
         """The same batch on a device."""
         moved = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, torch.Tensor)}
-        return replace(self, frames=self.frames.to(device), **moved)
+        return replace(self, frames=self.frames.to(device), voices=self.voices.to(device), **moved)
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who speaks in a corpus, and how: names, and what is known of each; validation keeps that of the training corpus.
+
+    Attributes:
+        speakers: names, sorted.
+        levels: mean log F0 of every speaker, where pitch was read.
+        embeddings: mean embedding `(E,)` of every speaker, where embeddings were read.
+        styles: names, sorted, where styles were read.
+        speaker_encoder: hash of what made the embeddings.
+    """
+
+    speakers: list[str]
+    levels: Mapping[str, float] = field(default_factory=dict)
+    embeddings: Mapping[str, torch.Tensor] = field(default_factory=dict)
+    styles: list[str] = field(default_factory=list)
+    speaker_encoder: str | None = None
+
+    def voices(self, recordings: Sequence[Recording]) -> Voices:
+        """Voices of a batch."""
+        embeddings = [recording.embedding for recording in recordings if recording.embedding is not None]
+        levels = [recording.level for recording in recordings if recording.level is not None]
+        indices = [self.speakers.index(recording.speaker) for recording in recordings]
+        return Voices(
+            torch.stack(embeddings) if embeddings else torch.tensor(indices),
+            torch.tensor([self.styles.index(recording.style) for recording in recordings]) if self.styles else None,
+            torch.tensor(levels) if levels else None,
+        )
 
 
 class Corpus:
     """Recordings with units, and the batches they make."""
 
-    def __init__(self, quantizer: QuantizerIdentity, manifest: Manifest, recordings: list[Recording]) -> None:
+    def __init__(
+        self,
+        quantizer: QuantizerIdentity,
+        manifest: Manifest,
+        recordings: list[Recording],
+        cast: Cast,
+        conditions: Conditions,
+        pitch: Stream | None = None,
+    ) -> None:
         self.quantizer = quantizer
         self.manifest = manifest
         self.recordings = recordings
+        self.cast = cast
+        self.conditions = conditions
+        self.pitch = pitch  # declaration of bins
         self.hop = hop_length(quantizer.frame_rate)
-
-    @property
-    def speakers(self) -> list[str]:
-        """Names of all speakers, sorted."""
-        return sorted({recording.speaker for recording in self.recordings})
 
     @property
     def seconds(self) -> float:
@@ -111,8 +148,8 @@ class Corpus:
             yield waiting[:batch_size]
             waiting = waiting[batch_size:]
 
-    def collate(self, segments: Sequence[tuple[int, int]], size: int | None, speakers: Sequence[str]) -> Batch:
-        """Cut segments of at most `size` frames (None: to the end) and pad them; `speakers` gives the indices."""
+    def collate(self, segments: Sequence[tuple[int, int]], size: int | None) -> Batch:
+        """Cut segments of at most `size` frames (None: to the end) and pad them."""
         cuts = []
         for index, start in segments:
             recording = self.recordings[index]
@@ -123,8 +160,8 @@ class Corpus:
         runs = [recording.runs(start, stop) for recording, start, stop in cuts]
         units, run_lengths = pad([run[0] for run in runs])
         durations, _ = pad([run[1] for run in runs])
-        indices = torch.tensor([speakers.index(recording.speaker) for recording, _, _ in cuts])
-        return Batch(frames, lengths, indices, waveform, units, durations, run_lengths)
+        voices = self.cast.voices([recording for recording, _, _ in cuts])
+        return Batch(frames, lengths, voices, waveform, units, durations, run_lengths)
 
     def whole(self, max_frames: int) -> list[list[tuple[int, int]]]:
         """All recordings, whole, in padded batches of at most `max_frames`, for validation."""
@@ -134,77 +171,11 @@ class Corpus:
     def _samples(self, recording: Recording, start: int, stop: int) -> torch.Tensor:
         waveform = recording.waveform
         if waveform is None:
-            waveform = _fit(self.manifest.load(recording.source), recording.units, self.hop)
+            waveform = fit(self.manifest.load(recording.source), recording.units, self.hop)
         return waveform[start * self.hop : stop * self.hop].float() / 32768
 
 
-def load_corpus(
-    units_path: Path, manifest_path: Path, *, memory_gb: float, like: Corpus | None = None, quiet: bool = False
-) -> Corpus:
-    """Read units and the recordings they belong to. What cannot be used is counted and said.
-
-    Args:
-        units_path: a units file with durations.
-        manifest_path: lists the recordings, under the same ids.
-        memory_gb: recordings are read now and kept if all of them fit in this many gigabytes (as 16-bit samples).
-        like: the training corpus, when this one is for validation: same quantizer, no other speakers.
-        quiet: say nothing (processes other than the first).
-
-    Raises:
-        UserError: no ids in common, no durations, another quantizer, or units of other recordings.
-    """
-    file, manifest = read_units(units_path), read_manifest(manifest_path)
-    if like is not None:
-        require_same(like.quantizer, file.quantizer, "the training corpus", str(units_path))
-    hop = hop_length(file.quantizer.frame_rate)
-    pairs = _match(file, manifest, units_path, manifest_path)
-    keep = sum(item.n_frames for item, _ in pairs) * hop * 2 <= memory_gb * 1e9
-    recordings, skipped = [], Counter({"without a recording in the manifest": len(file.utterances) - len(pairs)})
-    for item, source in track(pairs, "reading recordings"):
-        speaker = source.speaker or NO_SPEAKER
-        waveform = load_or_skip(manifest, source) if keep else None
-        if item.n_frames == 0:
-            skipped["without units"] += 1
-        elif like is not None and speaker not in like.speakers:
-            skipped["of speakers that the training corpus lacks"] += 1
-        elif isinstance(waveform, Skipped):
-            skipped["whose recording cannot be used"] += 1
-        else:
-            samples = None if waveform is None else _fit(waveform, item, hop)
-            recordings.append(
-                Recording(item, expand_frames(item.units, item.durations or []), speaker, source, samples)
-            )
-    if not recordings:
-        raise UserError(f"{units_path}: no utterance can be used ({_reasons(skipped)})")
-    if not quiet:
-        reasons = _reasons(skipped)
-        say(f"{units_path.name}: {len(recordings)} utterances" + (f"; skipped {reasons}" if reasons else ""))
-    return Corpus(file.quantizer, manifest, recordings)
-
-
-def _match(file: UnitsFile, manifest: Manifest, units_path: Path, manifest_path: Path) -> list[tuple[Units, Utterance]]:
-    sources = {utterance.id: utterance for utterance in manifest}
-    pairs = [(item, sources[item.id]) for item in file.utterances if item.id in sources]
-    if not pairs:
-        examples = [repr(items[0].id) if items else "nothing" for items in (file.utterances, manifest.utterances)]
-        raise UserError(
-            f"{units_path} and {manifest_path} share no utterance id ({examples[0]} and {examples[1]}, for example): "
-            "give the manifest that the units were encoded from"
-        )
-    untimed = [item.id for item, _ in pairs if item.durations is None]
-    if untimed:
-        raise UserError(
-            f"{units_path}: {len(untimed)} utterances have no durations, first {untimed[0]!r}; a vocoder learns from "
-            "encoded recordings, whose units have them, not from generated units"
-        )
-    return pairs
-
-
-def _reasons(skipped: Counter[str]) -> str:
-    return ", ".join(f"{count} {reason}" for reason, count in skipped.items() if count)
-
-
-def _fit(waveform: torch.Tensor, item: Units, hop: int) -> torch.Tensor:
+def fit(waveform: torch.Tensor, item: Units, hop: int) -> torch.Tensor:
     """Waveform `(S,)` as 16-bit samples, cut or zero-padded to `hop` samples a frame."""
     n_samples = item.n_frames * hop
     if abs(len(waveform) - n_samples) > TOLERANCE_SECONDS * SAMPLE_RATE + hop:

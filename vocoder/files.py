@@ -9,13 +9,17 @@ With several shards each writes `manifest-00001-of-00004.tsv` (and `skipped-...`
 manifests into `manifest.tsv`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from textless.audio.manifest import Manifest, Utterance, read_manifest, write_manifest
+import soundfile
+import torch
+
+from textless.audio.io import SAMPLE_RATE
+from textless.audio.manifest import Manifest, Utterance, join_manifests, write_manifest
 from textless.errors import UserError
-from textless.files import read_json, remove, shard_path, write_json
+from textless.files import atomic_write, read_json, remove, shard_path, write_json
 from textless.provenance import check_header, make_header
 
 FORMAT, VERSION = "textless-synthesis", 1
@@ -80,7 +84,22 @@ class SynthesisFolder:
 
     def join(self) -> None:
         """Join the shards' manifests if all are there."""
-        paths = [self.shard_manifest(index) for index in range(self.n_shards)]
-        if self.n_shards > 1 and all(path.exists() for path in paths):
-            rows = [utterance for path in paths for utterance in read_manifest(path)]
-            write_manifest(self.manifest, Manifest(self.directory, tuple(rows)))
+        join_manifests(self.manifest, self.n_shards)
+
+
+def write_pieces(path: Path, pieces: Iterable[torch.Tensor]) -> tuple[int, int]:
+    """Write a WAV atomically, piece by piece `(S,)`, as 16-bit PCM: a recording of any length in constant memory.
+
+    Returns:
+        Samples written, and how many of them were beyond ±1 and were clipped.
+    """
+    samples = clipped = 0
+    with (
+        atomic_write(path, "wb") as file,
+        soundfile.SoundFile(file, "w", SAMPLE_RATE, channels=1, format="WAV", subtype="PCM_16") as wav,
+    ):
+        for piece in pieces:
+            wav.write(piece.clamp(-1, 1).numpy())
+            samples += len(piece)
+            clipped += int((piece.abs() > 1).sum())
+    return samples, clipped

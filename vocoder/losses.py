@@ -1,6 +1,6 @@
 """How far apart two waveforms sound: spectra at several resolutions, and distances between them.
 
-The short-time transforms are the cost of these losses, so each waveform is transformed once, into `Spectra`, and the
+The short-time transforms are the cost of these losses, so each waveform is transformed once, into a `Sound`, and the
 log-mel distance, the STFT distances and the discriminators all read from that. Everything is in float32.
 
 Every distance is a vector `(B,)`, one value a segment: the training loop weighs segments by their length, which makes
@@ -24,14 +24,15 @@ SILENT_WINDOW = 1e-2
 
 
 @dataclass(frozen=True)
-class Spectra:
-    """Magnitudes of a batch of waveforms: for each FFT size `(B, T, n_fft / 2 + 1)`."""
+class Sound:
+    """What losses and discriminators hear: waveforms `(B, S)`, and for each FFT size `(B, T, n_fft / 2 + 1)`."""
 
+    waveform: torch.Tensor
     magnitudes: tuple[torch.Tensor, ...]
 
-    def detach(self) -> "Spectra":
+    def detach(self) -> "Sound":
         """The same values, cut off from what computed them."""
-        return Spectra(tuple(magnitude.detach() for magnitude in self.magnitudes))
+        return Sound(self.waveform.detach(), tuple(magnitude.detach() for magnitude in self.magnitudes))
 
 
 class SpectralLoss(nn.Module):
@@ -52,16 +53,16 @@ class SpectralLoss(nn.Module):
         for size in config.fft_sizes:
             self.register_buffer(f"window_{size}", torch.hann_window(size), persistent=False)
 
-    def spectra(self, waveform: torch.Tensor) -> Spectra:
+    def hear(self, waveform: torch.Tensor) -> Sound:
         """Waveforms `(B, S)` → magnitudes at every resolution, hops of a quarter window, whole windows only."""
-        sizes = self.config.fft_sizes
-        return Spectra(tuple(magnitudes(waveform, self.get_buffer(f"window_{size}")) for size in sizes))
+        windows = [self.get_buffer(f"window_{size}") for size in self.config.fft_sizes]
+        return Sound(waveform, tuple(magnitudes(waveform, window) for window in windows))
 
-    def log_mel(self, spectra: Spectra) -> torch.Tensor:
+    def log_mel(self, sound: Sound) -> torch.Tensor:
         """Log-mel of the first resolution, `(B, T, n_mels)`."""
-        return (spectra.magnitudes[0] @ self.filters).clamp(min=MEL_FLOOR).log()
+        return (sound.magnitudes[0] @ self.filters).clamp(min=MEL_FLOOR).log()
 
-    def forward(self, generated: Spectra, target: Spectra, n_samples: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, generated: Sound, target: Sound, n_samples: torch.Tensor) -> dict[str, torch.Tensor]:
         """Distances of a batch of segments, of which row b is `n_samples[b]` long and padded with zeros.
 
         Returns:

@@ -1,53 +1,53 @@
 """Turn a file of units into a folder of WAVs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import torch
 
 from textless.audio import io
 from textless.audio.batches import bucket
-from textless.audio.manifest import Skipped, Utterance, read_manifest, write_skipped
+from textless.audio.manifest import Skipped, Utterance, write_skipped
 from textless.distributed import file_world, my_shards, shard_slice
+from textless.features.store import HEADER_NAME
 from textless.files import sha256, sha256_file, shard_paths
 from textless.progress import say, track
-from units.files import Units, read_units
+from textless.training.precision import Precision
+from units.files import Units, UnitsFile, read_units
 from units.identity import require_same
-from vocoder.files import SynthesisFolder
+from vocoder.casting import Cast, Casting, Contours
+from vocoder.files import SynthesisFolder, write_pieces
+from vocoder.loudness import gain_to
 from vocoder.model import weights_sha256
 from vocoder.vocoder import MAX_FRAMES, Vocoder, load_vocoder
 
 
 @dataclass(frozen=True)
-class Voices:
-    """Who speaks: one name for all, or each utterance's own speaker where it is known."""
+class Delivery:
+    """How the utterances are said.
 
-    name: str | None = None
-    manifest: Path | None = None
+    Attributes:
+        predict_durations: also where durations are known.
+        speed: 2 speaks twice as quickly.
+        semitones: added to the pitch, for vocoders with raw pitch or an F0 quantizer.
+        loudness: of every utterance in LUFS; None: as it comes.
+    """
 
-    def choose(self, utterances: Sequence[Units], vocoder: Vocoder) -> dict[str, str]:
-        """Speaker of every utterance id. Without a name and a known speaker it is the vocoder's first; that is said.
+    predict_durations: bool = False
+    speed: float = 1.0
+    semitones: float = 0.0
+    loudness: float | None = None
 
-        Raises:
-            UserError: `name` is not a speaker of the vocoder.
-        """
-        if self.name is not None:
-            vocoder.speaker_index(self.name)
-            return {item.id: self.name for item in utterances}
-        default = vocoder.speakers[0]
-        if self.manifest is None:
-            if len(vocoder.speakers) > 1:
-                say(f"all utterances are spoken by {default}, the first of {len(vocoder.speakers)} speakers")
-            return {item.id: default for item in utterances}
-        own = {source.id: source.speaker for source in read_manifest(self.manifest)}
-        chosen = {item.id: own.get(item.id) or "" for item in utterances}
-        foreign = [utterance_id for utterance_id, speaker in chosen.items() if speaker not in vocoder.speakers]
-        if foreign:
-            say(
-                f"{len(foreign)} of {len(utterances)} utterances have no speaker that the vocoder knows, "
-                f"first {foreign[0]!r}; {default} speaks them"
-            )
-        return chosen | dict.fromkeys(foreign, default)
+
+@dataclass
+class Tally:
+    """What was written."""
+
+    utterances: int = 0
+    samples: int = 0
+    clipped: int = 0
+    unscaled: int = 0  # silent or too short to have a loudness
 
 
 def synthesize_files(
@@ -55,22 +55,36 @@ def synthesize_files(
     out: Path,
     model: Path,
     *,
-    voices: Voices,
-    predict_durations: bool = False,
-    speed: float = 1.0,
+    casting: Casting,
+    delivery: Delivery | None = None,
+    f0: Path | None = None,
+    precision: Precision = "fp32",
     device_name: str = "auto",
     force: bool = False,
     n_shards: int | None = None,
 ) -> None:
     """Write `out/<id>.wav` for every utterance, and `out/manifest.tsv`; what is there already is kept.
 
+    Args:
+        units_path: a units file.
+        out: a folder; `files.py` says what lies in it.
+        model: a vocoder's directory.
+        casting: who speaks.
+        delivery: how.
+        f0: store of the pitch of the recordings, for vocoders with pitch.
+        precision: see `Vocoder`.
+        device_name: auto, cpu, cuda or cuda:N.
+        force: replace what is there.
+        n_shards: None: one a process.
+
     Raises:
-        UserError: units of another quantizer, an unknown speaker, or `out` holds something else.
+        UserError: units or pitch of another quantizer, an unknown speaker, or `out` holds something else.
     """
     file = read_units(units_path)
-    vocoder = load_vocoder(model, device_name)
+    vocoder = load_vocoder(model, device_name, precision)
     require_same(vocoder.quantizer, file.quantizer, f"the vocoder {model}", str(units_path))
-    speakers = voices.choose(file.utterances, vocoder)
+    how = delivery or Delivery()
+    studio = Studio(vocoder, file, casting, how, f0)
     count = n_shards or file_world().size
     folder = SynthesisFolder(out, count)
     for item in file.utterances:
@@ -78,13 +92,15 @@ def synthesize_files(
     recipe = {
         "model": weights_sha256(model),
         "units": sha256(*(sha256_file(path).encode() for path in shard_paths(units_path))),
-        "speakers": sha256(*(f"{key}\t{name}\n".encode() for key, name in speakers.items())),
-        "predict_durations": predict_durations,
-        "speed": speed,
+        "speakers": sha256(*(f"{key}\t{name}\n".encode() for key, name in studio.cast.speakers.items())),
+        "embeddings": None if casting.embeddings is None else sha256_file(casting.embeddings),
+        "style": casting.style,
+        "f0": None if f0 is None else sha256_file(f0 / HEADER_NAME),
+        "precision": precision,
+        **vars(how),
         "shards": count,
     }
     folder.claim(recipe, force=force)
-    settings = {"predict_durations": predict_durations, "speed": speed}
     for index in my_shards(count):
         share = shard_slice(file.utterances, index, count)
         if force:
@@ -92,37 +108,76 @@ def synthesize_files(
         if folder.shard_manifest(index).exists():
             say(f"{folder.shard_manifest(index)} is finished; nothing to do (--force makes it again)")
             continue
-        _write_shard(vocoder, folder, index, share, speakers, settings)
+        _write_shard(studio, folder, index, share)
     folder.join()
 
 
-def _write_shard(
-    vocoder: Vocoder,
-    folder: SynthesisFolder,
-    index: int,
-    share: Sequence[Units],
-    speakers: dict[str, str],
-    settings: dict[str, Any],
-) -> None:
+class Studio:
+    """A vocoder, who speaks with it, and how."""
+
+    def __init__(
+        self, vocoder: Vocoder, file: UnitsFile, casting: Casting, delivery: Delivery, f0: Path | None
+    ) -> None:
+        self.vocoder = vocoder
+        self.delivery = delivery
+        self.cast = Cast(casting, file.utterances, vocoder)
+        self.contours = Contours.of(vocoder, file, f0, casting.own_speakers(), delivery.semitones)
+
+    def record(self, folder: SynthesisFolder, items: Sequence[Units], tally: Tally) -> None:
+        """Write the WAVs of some utterances: a batch, or a single one of any length."""
+        how = self.delivery
+        voices = [self.cast.voice(item.id, self.contours.level(item)) for item in items]
+        pitch = [self.contours.pitch(item) for item in items]
+        # A contour of the store is shifted already, before an F0 quantizer makes codes of it.
+        semitones = how.semitones if self.contours.intonation is None else 0.0
+        if len(items) == 1 and items[0].n_frames > MAX_FRAMES and how.loudness is None:
+            pieces = self.vocoder.pieces(
+                items[0],
+                voices[0],
+                predict_durations=how.predict_durations,
+                speed=how.speed,
+                pitch=pitch[0],
+                semitones=semitones,
+            )
+            self._write(folder.wav(items[0].id), pieces, tally)
+            return
+        waveforms = self.vocoder.synthesize(
+            items,
+            voices,
+            predict_durations=how.predict_durations,
+            speed=how.speed,
+            pitch=pitch,
+            semitones=semitones,
+        )
+        for item, waveform in zip(items, waveforms, strict=True):
+            gain = 1.0 if how.loudness is None else gain_to(waveform, how.loudness)
+            tally.unscaled += gain is None
+            self._write(folder.wav(item.id), [waveform * (1.0 if gain is None else gain)], tally)
+
+    @staticmethod
+    def _write(path: Path, pieces: Iterable[torch.Tensor], tally: Tally) -> None:
+        samples, clipped = write_pieces(path, pieces)
+        tally.utterances += 1
+        tally.samples += samples
+        tally.clipped += clipped
+
+
+def _write_shard(studio: Studio, folder: SynthesisFolder, index: int, share: Sequence[Units]) -> None:
     waiting = [item for item in share if item.units and not folder.wav(item.id).exists()]
-    clipped = samples = 0
+    tally = Tally()
     batches = bucket([item.n_frames for item in waiting], MAX_FRAMES)
     for batch in track(batches, "synthesizing"):
-        items = [waiting[i] for i in batch]
-        waveforms = vocoder.synthesize(items, [speakers[item.id] for item in items], **settings)
-        for item, waveform in zip(items, waveforms, strict=True):
-            io.save(folder.wav(item.id), waveform)
-            clipped += int((waveform.abs() > 1).sum())
-            samples += len(waveform)
+        studio.record(folder, [waiting[i] for i in batch], tally)
     silent = [Skipped(item.id, "it has no units") for item in share if not item.units]
     write_skipped(folder.shard_skipped(index), silent)
-    folder.finish(index, [_row(folder, item.id, speakers[item.id]) for item in share if item.units])
+    folder.finish(index, [_row(folder, item.id, studio.cast.speakers[item.id]) for item in share if item.units])
     kept = len(share) - len(silent) - len(waiting)
     say(
-        f"{folder.directory}: {len(waiting)} utterances, {samples / io.SAMPLE_RATE:.1f} s"
+        f"{folder.directory}: {tally.utterances} utterances, {tally.samples / io.SAMPLE_RATE:.1f} s"
         + (f"; {kept} were there already" if kept else "")
         + (f"; {len(silent)} without units skipped, see skipped.tsv" if silent else "")
-        + (f"; {clipped} samples clipped ({100 * clipped / samples:.3f} %)" if clipped else "")
+        + (f"; {tally.unscaled} silent or under 0.4 s, their loudness is as it came" if tally.unscaled else "")
+        + (f"; {tally.clipped} samples clipped ({100 * tally.clipped / tally.samples:.3f} %)" if tally.clipped else "")
     )
 
 

@@ -1,9 +1,13 @@
 """Train a vocoder: the recorded waveform of a segment against the one that the generator makes of its units."""
 
+import math
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from textless.audio.io import SAMPLE_RATE
 from textless.distributed import World, average_gradients, process_group, select_device, shard_slice, total
 from textless.errors import UserError
 from textless.progress import say
@@ -11,12 +15,15 @@ from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
+from vocoder.conditions import check_sizes, training_conditions
 from vocoder.config import VocoderConfig
-from vocoder.data import Corpus, load_corpus
-from vocoder.discriminators import Discriminators, discriminator_loss, feature_matching, generator_loss
+from vocoder.critics import Critic
+from vocoder.data import Corpus
+from vocoder.discriminators import discriminator_loss, feature_matching, generator_loss
 from vocoder.durations import duration_error
 from vocoder.losses import SpectralLoss
 from vocoder.model import VocoderModel
+from vocoder.reading import SHORTEST_SECONDS, load_corpus
 
 VALID_FRAMES = 3000  # of one padded batch
 
@@ -36,8 +43,8 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
         corpus, valid = _load(config, world)
         size = max(1, round(config.segment_seconds * corpus.quantizer.frame_rate))
         torch.manual_seed(config.seed)
-        model = VocoderModel(config.model, corpus.quantizer, corpus.speakers).to(device)
-        critic = Discriminators(config.adversarial, len(config.loss.fft_sizes)).to(device)
+        model = _model(config, corpus).to(device)
+        critic = Critic(config.adversarial, len(config.loss.fft_sizes)).to(device)
         spectral = SpectralLoss(config.loss).to(device)
         optimizer = _adamw(model, config, config.optimizer.lr)
         critic_optimizer = _adamw(critic, config, config.adversarial.lr)
@@ -52,29 +59,32 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
             say(f"{out} is finished ({step} steps); nothing to do (--force trains it again)")
             return
         if run.is_main:
-            say(f"{corpus.seconds / 3600:.2f} h, {len(corpus.speakers)} speakers, {corpus.quantizer}, on {device}")
+            say(f"{corpus.seconds / 3600:.2f} h, {len(model.speakers)} speakers, {corpus.quantizer}, on {device}")
 
         sums: dict[str, torch.Tensor] = {}
         batches = corpus.batches(step, size, config.batch_size, config.seed)
         while step < config.steps and not run.stopping():
             segments = shard_slice(next(batches), world.rank, world.size)
-            batch = corpus.collate(segments, size, corpus.speakers).to(device)
+            batch = corpus.collate(segments, size).to(device)
             # Gradients are averaged over processes, so sums over the global count are multiplied by their number.
             weights = batch.lengths * world.size / total(batch.lengths.sum())
-            rate = multiplier(config.optimizer.schedule, step, config.steps)
+            epoch = step * config.batch_size // len(corpus.recordings)
+            rate = multiplier(config.optimizer.schedule, step, config.steps) * config.optimizer.epoch_decay**epoch
 
             with autocast(device, config.precision):
-                generated = model.generator(batch.frames, batch.speakers, batch.lengths)
-                predicted = model.durations(batch.units, batch.speakers, batch.run_lengths)
+                generated = model.generator(batch.frames, batch.voices, batch.lengths)
             with torch.no_grad():
-                real = spectral.spectra(batch.waveform)
-            fake = spectral.spectra(generated)
+                real = spectral.hear(batch.waveform)
+            fake = spectral.hear(generated.float())
             distances = spectral(fake, real, batch.lengths * corpus.hop)
-            errors = duration_error(predicted, batch.durations, batch.run_lengths)
             terms = {name: (distance * weights).sum() for name, distance in distances.items()}
-            terms["duration"] = errors * world.size / total(batch.run_lengths.sum())
             loss = config.loss.mel * terms["mel"] + config.loss.stft * terms["stft"]
-            loss = loss + config.loss.duration * terms["duration"]
+            if model.durations is not None:
+                with autocast(device, config.precision):
+                    predicted = model.durations(batch.units, batch.voices, batch.run_lengths)
+                errors = duration_error(predicted, batch.durations, batch.run_lengths)
+                terms["duration"] = errors * world.size / total(batch.run_lengths.sum())
+                loss = loss + config.loss.duration * terms["duration"]
 
             if config.adversarial.start_step is not None and step >= config.adversarial.start_step:
                 with autocast(device, config.precision):
@@ -98,7 +108,10 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
             optimizer.zero_grad()
             loss.backward()
             average_gradients(model.parameters())
-            terms["gradient_norm"] = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip)
+            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip or math.inf)
+            if not torch.isfinite(norm):  # the mean over processes, so that all of them stop
+                raise UserError(_diverged(out, step, saved, loss.item(), config.optimizer.lr * rate))
+            terms["gradient_norm"] = norm
             set_learning_rate(optimizer, config.optimizer.lr * rate)
             optimizer.step()
             step += 1
@@ -110,7 +123,7 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
                 run.log(step, **means, lr=config.optimizer.lr * rate)
                 sums, logged = {}, step
             if valid is not None and (run.due(step, config.valid_every) or step == config.steps):
-                run.log(step, **evaluate(model, spectral, valid, corpus.speakers, world))
+                run.log(step, **evaluate(model, spectral, valid, world))
             if run.due(step, config.save_every) or step == config.steps:
                 _save(run, model, step, parts, config)
                 saved = step
@@ -124,19 +137,52 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
 def _load(config: VocoderConfig, world: World) -> tuple[Corpus, Corpus | None]:
     if config.batch_size < world.size:
         raise UserError(f"batch_size = {config.batch_size} is less than one segment for each of {world.size} processes")
-    data, quiet = config.data, world.rank > 0
-    corpus = load_corpus(data.units, data.manifest, memory_gb=config.memory_gb, quiet=quiet)
+    data = config.data
+    conditions = training_conditions(config)
+    # A segment holds at least one window of the loss.
+    shortest = max(SHORTEST_SECONDS, max(config.loss.fft_sizes) / SAMPLE_RATE)
+    read = partial(load_corpus, memory_gb=config.memory_gb, shortest=shortest, quiet=world.rank > 0)
+    corpus = read(data.units, data.manifest, conditions=conditions)
+    vectors = list(corpus.cast.embeddings.values())
+    check_sizes(config, corpus.pitch, len(vectors[0]) if vectors else None, corpus.cast.styles)
     if data.valid_units is None:
         return corpus, None
+    conditions = replace(conditions, store=data.valid_pitch or data.pitch)
     manifest = data.valid_manifest or data.manifest
-    return corpus, load_corpus(data.valid_units, manifest, memory_gb=config.memory_gb, like=corpus, quiet=quiet)
+    return corpus, read(data.valid_units, manifest, conditions=conditions, like=corpus)
+
+
+def _model(config: VocoderConfig, corpus: Corpus) -> VocoderModel:
+    """A new model of the speakers of a corpus."""
+    cast = corpus.cast
+    model = VocoderModel(
+        config.model,
+        corpus.quantizer,
+        cast.speakers,
+        styles=cast.styles,
+        pitch=corpus.pitch,
+        f0_quantizer=corpus.conditions.f0_quantizer,
+        speaker_encoder=cast.speaker_encoder,
+    )
+    if config.model.pitch == "raw":
+        model.levels.copy_(torch.tensor([cast.levels[name] for name in cast.speakers]))
+    if config.model.speaker == "embedding":
+        model.embeddings.copy_(torch.stack([cast.embeddings[name] for name in cast.speakers]))
+    return model
+
+
+def _diverged(out: Path, step: int, saved: int, loss: float, rate: float) -> str:
+    kept = f"{out} keeps the model of step {saved}" if saved else "no step was saved before"
+    return (
+        f"step {step}: loss {loss:g}, and its gradient is not finite, at a learning rate of {rate:.3g}; {kept}. Train "
+        "again with a lower optimizer.lr, a smaller optimizer.clip or precision=fp32"
+    )
 
 
 def _adamw(module: torch.nn.Module, config: VocoderConfig, lr: float) -> torch.optim.AdamW:
     settings = config.optimizer
-    return torch.optim.AdamW(
-        module.parameters(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True
-    )
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return torch.optim.AdamW(trained, lr=lr, betas=settings.betas, weight_decay=settings.weight_decay, fused=True)
 
 
 def _save(run: Run, model: VocoderModel, step: int, parts: dict[str, Stateful], config: VocoderConfig) -> None:
@@ -146,20 +192,23 @@ def _save(run: Run, model: VocoderModel, step: int, parts: dict[str, Stateful], 
 
 
 @torch.no_grad()
-def evaluate(
-    model: VocoderModel, spectral: SpectralLoss, corpus: Corpus, speakers: list[str], world: World
-) -> dict[str, float]:
+def evaluate(model: VocoderModel, spectral: SpectralLoss, corpus: Corpus, world: World) -> dict[str, float]:
     """Mean distances on whole recordings, resynthesised with their true durations, in float32."""
     device = next(model.parameters()).device
-    sums = torch.zeros(5, dtype=torch.float64)
+    sums = dict.fromkeys(("mel", "stft", "duration", "frames", "runs"), 0.0)
+    model.eval()
     for segments in corpus.whole(VALID_FRAMES)[world.rank :: world.size]:
-        batch = corpus.collate(segments, None, speakers).to(device)
-        generated = model.generator(batch.frames, batch.speakers, batch.lengths)
-        distances = spectral(spectral.spectra(generated), spectral.spectra(batch.waveform), batch.lengths * corpus.hop)
-        predicted = model.durations(batch.units, batch.speakers, batch.run_lengths)
-        errors = duration_error(predicted, batch.durations, batch.run_lengths)
-        mel, stft = ((distances[name] * batch.lengths).sum() for name in ("mel", "stft"))
-        found = [mel, stft, batch.lengths.sum(), errors, batch.run_lengths.sum()]
-        sums += torch.tensor([float(value) for value in found], dtype=torch.float64)
-    mel, stft, frames, errors, runs = total(sums).tolist()
-    return {"valid_mel": mel / frames, "valid_stft": stft / frames, "valid_duration": errors / runs}
+        batch = corpus.collate(segments, None).to(device)
+        generated = model.generator(batch.frames, batch.voices, batch.lengths)
+        distances = spectral(spectral.hear(generated), spectral.hear(batch.waveform), batch.lengths * corpus.hop)
+        for name in ("mel", "stft"):
+            sums[name] += float((distances[name] * batch.lengths).sum())
+        if model.durations is not None:
+            predicted = model.durations(batch.units, batch.voices, batch.run_lengths)
+            sums["duration"] += float(duration_error(predicted, batch.durations, batch.run_lengths))
+        sums["frames"] += int(batch.lengths.sum())
+        sums["runs"] += int(batch.run_lengths.sum())
+    model.train()
+    summed = dict(zip(sums, total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
+    found = {f"valid_{name}": summed[name] / summed["frames"] for name in ("mel", "stft")}
+    return found if model.durations is None else found | {"valid_duration": summed["duration"] / summed["runs"]}

@@ -54,10 +54,10 @@ def print_similarity(result: SimilarityResult, *, as_json: bool) -> None:
         return
     typer.echo(f"sSIMI, {result.pooling} pooling, {result.metric} distance: 100 x Spearman's correlation")
     for kind in sorted({correlation.type for correlation in result.correlations}):
-        typer.echo(f"  {kind}: {_number(result.normal(kind))}, weighted by pairs {_number(result.weighted(kind))}")
+        typer.echo(f"  {kind}: {number(result.normal(kind))}, weighted by pairs {number(result.weighted(kind))}")
         for found in result.correlations:
             if found.type == kind:
-                typer.echo(f"    {found.dataset:<32} {_number(found.value):>9}  ({found.n} pairs)")
+                typer.echo(f"    {found.dataset:<32} {number(found.value):>9}  ({found.n} pairs)")
 
 
 def print_discovery(result: TermDiscovery, *, as_json: bool) -> None:
@@ -92,7 +92,7 @@ def print_units(report: Mapping[str, Any], *, as_json: bool) -> None:
     for naming in ("many_to_one", "one_to_one"):
         found = report[naming]
         scores = (
-            f"{name} {_number(found[f'boundary_{key}'], 4)}" for name, key in (("F1", "fscore"), ("R-value", "r_value"))
+            f"{name} {number(found[f'boundary_{key}'], 4)}" for name, key in (("F1", "fscore"), ("R-value", "r_value"))
         )
         typer.echo(
             f"  {naming.replace('_', ' '):<12} phone error rate {100 * found['phone_error_rate']:.2f} %, "
@@ -100,5 +100,6 @@ def print_units(report: Mapping[str, Any], *, as_json: bool) -> None:
         )
 
 
-def _number(value: float | None, digits: int = 2) -> str:
+def number(value: float | None, digits: int = 2) -> str:
+    """A number as text; `undefined` for none and NaN."""
     return "undefined" if value is None or math.isnan(value) else f"{value:.{digits}f}"

@@ -9,6 +9,7 @@ from textless.errors import UserError
 from textless.options import Device, Force, Json, Seed
 
 Manifest = Annotated[Path, typer.Argument(help="Manifest of the recordings to judge.")]
+WHICH = "A folder of `train-recognizer`, hf:DIR (Hugging Face CTC), torchaudio:NAME, or MODULE:FUNCTION"
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +38,7 @@ def train_recognizer(
 def per(
     manifest: Manifest,
     alignments: Annotated[Path, typer.Argument(help="alignments.tsv: the phones they should hold.")],
-    recognizer: Annotated[Path, typer.Option("--recognizer", help="What `train-recognizer` wrote.")],
+    recognizer: Annotated[str, typer.Option("--recognizer", metavar="RECOGNIZER", help=f"{WHICH}; it writes phones.")],
     details: Annotated[Path | None, typer.Option(help="Also write a TSV with a line for every utterance.")] = None,
     seed: Seed = 0,
     device: Device = "auto",
@@ -45,8 +46,9 @@ def per(
     json: Json = False,
 ) -> None:
     """Phone error rate of speech, as a recogniser hears it."""
-    from zerospeech_eval.per import evaluate, write_details
+    from zerospeech_eval.per import evaluate
     from zerospeech_eval.report import print_json
+    from zerospeech_eval.token_errors import write_details
 
     result = evaluate(manifest, alignments, recognizer, seed=seed, device=device)
     if details is not None:
@@ -54,46 +56,42 @@ def per(
     if json:
         print_json(result.summary())
         return
-    typer.echo(
-        f"phone error rate {100 * result.rate:.2f} % (95 % interval {100 * result.low:.2f} to {100 * result.high:.2f}, "
-        f"bootstrap over {len(result.utterances)} utterances): {result.substitutions} substitutions, "
-        f"{result.insertions} insertions, {result.deletions} deletions in {result.n_reference} phones"
-    )
+    typer.echo(str(result))
 
 
 def cer(
     manifest: Manifest,
     recognizer: Annotated[
-        str | None, typer.Option("--recognizer", metavar="MODULE:FUNCTION", help="Takes a waveform, returns text.")
+        str | None, typer.Option("--recognizer", metavar="RECOGNIZER", help=f"{WHICH}; it writes text.")
     ] = None,
     heard: Annotated[Path | None, typer.Option(help="Transcriptions instead: `id<TAB>text` lines.")] = None,
     references: Annotated[
         Path | None, typer.Option(help="Texts: `id<TAB>text` lines (default: the manifest's column text).")
     ] = None,
     seed: Seed = 0,
+    device: Device = "auto",
     *,
     json: Json = False,
 ) -> None:
-    """Character error rate of speech, by a recogniser of your own."""
+    """Character error rate of speech, by a recogniser of your choice."""
     from textless.audio.manifest import read_manifest
-    from zerospeech_eval.character_errors import character_errors, load_transcriber, read_transcriptions, transcribe
+    from zerospeech_eval.character_errors import character_errors, transcribe
     from zerospeech_eval.report import print_json
+    from zerospeech_eval.texts import read_transcripts
+    from zerospeech_eval.transcribers import load_transcriber
 
     if (recognizer is None) == (heard is None):
-        raise UserError("give either --recognizer module:function or --heard transcriptions.tsv")
+        raise UserError("give either --recognizer or --heard transcriptions.tsv")
     recordings = read_manifest(manifest)
-    texts = read_transcriptions(references) if references is not None else {}
+    texts = read_transcripts(references) if references is not None else {}
     wanted = {u.id: texts.get(u.id, "") if references is not None else u.text or "" for u in recordings}
     if recognizer is not None:
-        found = transcribe(recordings, load_transcriber(recognizer))
+        found = transcribe(recordings, load_transcriber(recognizer, device))
     else:
         assert heard is not None
-        found = read_transcriptions(heard)
+        found = read_transcripts(heard)
     result = character_errors(wanted, found, seed)
     if json:
         print_json(result.summary())
         return
-    typer.echo(
-        f"character error rate {100 * result.rate:.2f} % (95 % interval {100 * result.low:.2f} to "
-        f"{100 * result.high:.2f}, bootstrap over {len(result.utterances)} utterances; {result.n_reference} characters)"
-    )
+    typer.echo(str(result))

@@ -20,7 +20,7 @@ from units.files import UnitsFile
 from units.phones import Cooccurrence, aligned, cooccurrence
 from units.runs import expand
 from zerospeech_eval.assignment import best_assignment
-from zerospeech_eval.per import compare
+from zerospeech_eval.token_errors import compare
 
 Naming = Literal["many-to-one", "one-to-one"]
 SHORTEST_GAP = 0.01  # seconds between segments that are silence

@@ -21,13 +21,13 @@ from textless.encoders.dirichlet_mixture import fit_dirichlet_mixture
 from textless.encoders.gmm_posteriors import GmmPosteriors, GmmPosteriorsConfig
 from textless.encoders.mixture import Covariance, Fit, fit_mixture
 from textless.encoders.speaker_mfcc import SpeakerMfcc
+from textless.encoders.speaker_sample import take_minute
 from textless.encoders.vtln import candidates, fit_warp_model
 from textless.errors import UserError
 from textless.files import atomic_directory, refuse_overwrite
 from textless.progress import say, track
 
 WARPED_SPEAKERS = 300  # that teach the warps; each takes 1 MB
-SAMPLES_PER_SPEAKER = 60 * SAMPLE_RATE  # that tell a speaker's state
 
 
 class GmmConfig(Config):
@@ -75,7 +75,7 @@ def fit_gmm(
     if config.vtln:
         chosen = list(speakers.values())[:: -(-len(speakers) // WARPED_SPEAKERS)]
         unusable: list[Skipped] = []  # will be met again below, and listed
-        heard = (_heard(_waveforms(manifest, u, mfcc, unusable)) for u in track(chosen, "warping", len(chosen)))
+        heard = (take_minute(_waveforms(manifest, u, mfcc, unusable)) for u in track(chosen, "warping", len(chosen)))
         warped = [candidates(mfcc.power(waveforms)).half().cpu() for waveforms in heard if waveforms]
         _require(warped)
         mfcc.warp_model = fit_warp_model(warped, config.seed, device).mixture
@@ -164,18 +164,10 @@ def _waveforms(
             yield waveform.to(mfcc.window.device)
 
 
-def _heard(waveforms: Iterator[torch.Tensor]) -> list[torch.Tensor]:
-    """Take from the front what tells a speaker's state: recordings until a minute is full."""
-    heard: list[torch.Tensor] = []
-    while sum(map(len, heard)) < SAMPLES_PER_SPEAKER and (waveform := next(waveforms, None)) is not None:
-        heard.append(waveform)
-    return heard
-
-
 @torch.inference_mode()
 def _features(mfcc: SpeakerMfcc, waveforms: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
     """Features `(T, 39)` of one speaker's recordings."""
-    heard = _heard(waveforms)
+    heard = take_minute(waveforms)
     if not heard:
         return
     state = mfcc.state(mfcc.power(heard))

@@ -76,7 +76,13 @@ def build(model: type[Model], config: Config, weights: Mapping[str, torch.Tensor
     """
     with torch.device("meta"):  # nothing is allocated or drawn at random only to be replaced
         built = model(config)
-    expected = built.state_dict()
+    require_fit(built.state_dict(), weights, source)
+    built.load_state_dict(weights, assign=True)
+    return built.eval().requires_grad_(False)
+
+
+def require_fit(expected: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor], source: str) -> None:
+    """Raise `UserError` naming the keys and shapes of `weights` that are not the `expected` ones of a model."""
     mistakes = {
         "unexpected": sorted(weights.keys() - expected.keys()),
         "missing": sorted(expected.keys() - weights.keys()),
@@ -89,8 +95,6 @@ def build(model: type[Model], config: Config, weights: Mapping[str, torch.Tensor
     if any(mistakes.values()):
         found = "; ".join(f"{kind}: {shorten(names)}" for kind, names in mistakes.items() if names)
         raise UserError(f"{source}: the weights are not those of the model that is described there; {found}")
-    built.load_state_dict(weights, assign=True)
-    return built.eval().requires_grad_(False)
 
 
 def shorten(names: list[str], limit: int = 6) -> str:

@@ -17,6 +17,7 @@ from textless.audio.batches import bucket
 from textless.audio.io import SAMPLE_RATE
 from textless.audio.manifest import Manifest, Skipped, Utterance, load_or_skip, write_skipped
 from textless.encoders.encoder import LayerEncoder
+from textless.encoders.speaker_sample import take_minute
 from textless.errors import UserError
 from textless.features import store
 from textless.files import read_json, remove, sha256, shard_path, write_json
@@ -27,7 +28,6 @@ SAMPLES_PER_BATCH = {  # by kind of device
     "cuda": 16_000 * 240,  # large enough to keep a GPU busy
 }
 SHARD_BYTES = 256 << 20
-SAMPLES_PER_SPEAKER = 16_000 * 60
 LOADERS = 2
 
 
@@ -98,14 +98,9 @@ def speaker_states(
         recordings.setdefault(utterance.voice, []).append(utterance)
     states = {}
     for speaker in track(sorted(wanted), "speakers", len(wanted)):
-        heard: list[torch.Tensor] = []
-        for utterance in recordings[speaker]:
-            waveform = load_or_skip(manifest, utterance)
-            if not isinstance(waveform, Skipped) and len(waveform) >= encoder.min_samples:
-                heard.append(waveform)
-            if sum(map(len, heard)) >= SAMPLES_PER_SPEAKER:
-                break
-        if heard:
+        loaded = (load_or_skip(manifest, utterance) for utterance in recordings[speaker])
+        usable = (w for w in loaded if not isinstance(w, Skipped) and len(w) >= encoder.min_samples)
+        if heard := take_minute(usable):
             states[speaker] = encoder.speaker_state(heard)
     return states
 

@@ -19,7 +19,7 @@ from textless.errors import UserError
 from textless.files import atomic_directory, read_json, refuse_overwrite, write_json
 from textless.provenance import check_header, make_header
 from textless.training.checkpoint import CONFIG_NAME, WEIGHTS_NAME
-from ulm.language_model import TransformerLanguageModel, load_language_model
+from ulm.language_model import BPE_NAME, TransformerLanguageModel, load_language_model
 from units.encode import SpeechToUnits
 from units.identity import require_same
 from units.quantizer import load_quantizer
@@ -70,6 +70,8 @@ def write_bundle(out: Path, encoder: str, quantizer: Path, ulm: Path, vocoder: P
             (temporary / name).mkdir()
             for file in (CONFIG_NAME, WEIGHTS_NAME):
                 shutil.copyfile(source / file, temporary / name / file)
+        if (ulm / BPE_NAME).exists():
+            shutil.copytree(ulm / BPE_NAME, temporary / "ulm" / BPE_NAME)
         if Path(EncoderSpec.parse(encoder).name).exists():
             save_encoder(temporary / "encoder", parts.speech_to_units.encoder.encoder)  # type: ignore[arg-type]
         header = make_header(FORMAT, VERSION, encoder=encoder, quantizer=identity.model_dump())

@@ -1,4 +1,4 @@
-"""Verbs that compose the stages: `bundle`, `resynthesize`, `continue`, `demo`."""
+"""Verbs that compose the stages: `bundle`, `resynthesize`, `convert`, `continue`, `demo`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,6 +8,12 @@ import typer
 from textless.options import Device, Force, Json, Seed
 
 Bundle = Annotated[Path, typer.Option("--bundle", help="Directory made by `textless bundle`.")]
+Speed = Annotated[float, typer.Option("--speed", min=0.1, help="2 speaks twice as quickly.")]
+Semitones = Annotated[float, typer.Option("--pitch", help="Semitones higher (lower: negative); needs raw pitch.")]
+Source = Annotated[
+    str | None, typer.Option("--source", help="Who speaks in IN, if the vocoder knows that voice: keeps its pitch.")
+]
+Loudness = Annotated[float | None, typer.Option("--loudness", min=-70, max=0, help="LUFS of the output, e.g. -23.")]
 Speaker = Annotated[str | None, typer.Option("--speaker", help="Who speaks (default: the vocoder's first speaker).")]
 
 
@@ -33,7 +39,9 @@ def resynthesize(
     bundle: Bundle,
     speaker: Speaker = None,
     *,
-    speed: Annotated[float, typer.Option(min=0.1, help="2 speaks twice as quickly.")] = 1.0,
+    speed: Speed = 1.0,
+    semitones: Semitones = 0.0,
+    source: Source = None,
     device: Device = "auto",
     force: Force = False,
 ) -> None:
@@ -45,13 +53,40 @@ def resynthesize(
     refuse_overwrite(out, force=force)
     waveform = io.load(recording)
     pipeline = SpeechPipeline.load(bundle, device)
-    units = pipeline.encode(waveform)
-    spoken = pipeline.vocoder.synthesize([units], [speaker], speed=speed)[0]
+    spoken = pipeline.resynthesize(waveform, speaker, speed=speed, semitones=semitones, source=source)
     io.save(out, spoken)
     seconds = len(spoken) / io.SAMPLE_RATE
     typer.echo(
-        f"{len(units.units)} units in {len(waveform) / io.SAMPLE_RATE:.2f} s, spoken in {seconds:.2f} s -> {out}"
+        f"{len(pipeline.encode(waveform).units)} units in {len(waveform) / io.SAMPLE_RATE:.2f} s, "
+        f"spoken in {seconds:.2f} s -> {out}"
     )
+
+
+def convert(
+    recordings: Annotated[Path, typer.Argument(metavar="IN", help="A recording, or a folder of them.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Audio file to write, or a folder.")],
+    bundle: Bundle,
+    speaker: Speaker = None,
+    *,
+    reference: Annotated[
+        Path | None, typer.Option("--reference", help="A recording of who should speak, instead of a name.")
+    ] = None,
+    speaker_encoder: Annotated[
+        str | None, typer.Option("--speaker-encoder", help="The one that the vocoder was trained with: DIR or hf:DIR.")
+    ] = None,
+    speed: Speed = 1.0,
+    semitones: Semitones = 0.0,
+    source: Source = None,
+    loudness: Loudness = None,
+    device: Device = "auto",
+    force: Force = False,
+) -> None:
+    """Say recordings again in another voice; a stopped folder continues."""
+    from textless.pipeline.conversion import Manner, Target, convert_path
+
+    target = Target(speaker, reference, speaker_encoder)
+    manner = Manner(speed, semitones, source, loudness)
+    typer.echo(convert_path(recordings, out, bundle, target, manner, device=device, force=force))
 
 
 def continue_(
@@ -65,7 +100,11 @@ def continue_(
     prompt_seconds: Annotated[float | None, typer.Option(min=0.1, help="Use only the beginning of the prompt.")] = None,
     temperature: Annotated[float, typer.Option(min=0.0)] = 0.7,
     top_k: Annotated[int, typer.Option(min=0, help="0: all units.")] = 0,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0)] = 1.0,
+    top_p: Annotated[float, typer.Option(min=0.001, max=1.0, help="1: all units.")] = 1.0,
+    min_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="0: all units.")] = 0.0,
+    repetition_penalty: Annotated[
+        float, typer.Option(min=0.001, help="Above 1: what was said becomes less likely.")
+    ] = 1.0,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,
@@ -90,6 +129,8 @@ def continue_(
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
         seed=seed,
         speaker=speaker,
     )

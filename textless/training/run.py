@@ -86,6 +86,11 @@ class Run:
         self._asked_to_stop = True
         say(f"{signal.Signals(number).name}: saving at the end of this step, then stopping")
 
+    def say(self, message: str) -> None:
+        """Print one line, on one process."""
+        if self.is_main:
+            say(message)
+
     def stopping(self) -> bool:
         """Whether any process was asked to stop; all processes get the same answer."""
         return bool(distributed.total(torch.tensor(int(self._asked_to_stop))) > 0)
@@ -113,9 +118,12 @@ class Run:
         return step
 
     def save(self, step: int, parts: Mapping[str, Stateful]) -> None:
-        """Write `resume.pt` (rank 0; the parts are the same on every process)."""
+        """Write `resume.pt` (rank 0; the states of the parts are the same on every process)."""
         if self.is_main:
             save_resume(self.directory, step, self.config, parts)
+        else:
+            for part in parts.values():
+                part.state_dict()  # what lies on several processes is gathered by all of them
         distributed.barrier()
 
     def log(self, step: int, **metrics: float) -> None:

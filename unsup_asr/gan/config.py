@@ -1,10 +1,12 @@
-"""Configuration of the networks and losses of wav2vec-U 1.0 and 2.0."""
+"""Configuration of wav2vec-U 1.0 and 2.0: networks, losses, training."""
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from textless.config import Config
+from textless.training.precision import Precision
 
 
 class GeneratorConfig(Config):
@@ -15,18 +17,11 @@ class GeneratorConfig(Config):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     batch_norm: float = 0.0  # initial gain of a normalisation of the input; 0: none
     residual: bool = False  # a linear layer added to its own input
-    auxiliary_targets: int = Field(default=0, ge=0)  # clusters that the residual branch predicts; 0: none
-
-    @model_validator(mode="after")
-    def _auxiliary_needs_a_branch(self) -> Self:
-        if self.auxiliary_targets and not self.residual:
-            raise ValueError("auxiliary_targets are predicted from the residual branch: set residual = true")
-        return self
 
     @classmethod
     def second(cls) -> "GeneratorConfig":
         """wav2vec-U 2.0 (Liu et al. 2022): raw frames in, a third of them out."""
-        return cls(kernel=9, stride=3, batch_norm=30.0, residual=True, auxiliary_targets=64)
+        return cls(kernel=9, stride=3, batch_norm=30.0, residual=True)
 
 
 class DiscriminatorConfig(Config):
@@ -44,9 +39,51 @@ class LossConfig(Config):
     gradient_penalty: float = Field(default=1.5, ge=0)
     smoothness: float = Field(default=0.5, ge=0)
     diversity: float = Field(default=4.0, ge=0)
-    auxiliary: float = Field(default=0.0, ge=0)
 
     @classmethod
     def second(cls) -> "LossConfig":
         """wav2vec-U 2.0's."""
-        return cls(gradient_penalty=1.0, smoothness=1.5, diversity=3.0, auxiliary=0.5)
+        return cls(gradient_penalty=1.0, smoothness=1.5, diversity=3.0)
+
+
+class DataConfig(Config):
+    """Prepared folders, of `textless asr prepare-speech` and `prepare-text`.
+
+    A relative path in the TOML is relative to the TOML's own folder; one given with `--set` to the working directory.
+    """
+
+    speech: Path
+    text: Path
+    valid_speech: Path | None = None  # default: the training speech, of which nothing is known either
+    pool: int = Field(default=2, ge=1)  # neighbouring segments that become one (1.0: 2; 2.0, on frames: 1)
+    crop: int | None = Field(default=None, ge=8)  # longest sequences, cut at random; None: whole ones
+
+
+class OptimizerConfig(Config):
+    """Adam with a fixed rate."""
+
+    lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.5, 0.98)
+    eps: float = 1e-6
+    weight_decay: float = 0.0
+
+
+class GanConfig(Config):
+    """One run of training; the defaults are those of wav2vec-U 1.0's released configuration."""
+
+    data: DataConfig
+    generator: GeneratorConfig = GeneratorConfig()
+    discriminator: DiscriminatorConfig = DiscriminatorConfig()
+    loss: LossConfig = LossConfig()
+    generator_optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
+    discriminator_optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, weight_decay=1e-4)
+    clip: float = Field(default=5.0, gt=0)  # norm of the gradient
+    updates: int = Field(default=150_000, ge=2)  # of both networks together, in turns
+    batch_size: int = Field(default=160, ge=1)
+    penalty_every: int = Field(default=1, ge=1)  # of the discriminator's updates, with so many times the weight
+    precision: Precision = "fp32"
+    save_every: int = Field(default=1000, ge=0)
+    log_every: int = Field(default=200, ge=0)
+    valid_every: int = Field(default=1000, ge=1)
+    tensorboard: bool = False
+    seed: int = 0

@@ -13,11 +13,10 @@ from unsup_asr.gan.convolution import TimeConvolution
 
 @dataclass(frozen=True)
 class Generated:
-    """Logits of phones `(B, T, V)` and how many of them count `(B,)`; those of clusters `(B, T', C)`, or None."""
+    """Logits of phones `(B, T, V)`, and how many of them count `(B,)`."""
 
     logits: torch.Tensor
     lengths: torch.Tensor
-    auxiliary: torch.Tensor | None
 
 
 class Generator(nn.Module):
@@ -32,22 +31,17 @@ class Generator(nn.Module):
         self.project = TimeConvolution(
             dim, n_phones, config.kernel, stride=config.stride, padding=(before, before), bias=False
         )
-        targets = config.auxiliary_targets
-        self.auxiliary = nn.Linear(dim, targets) if targets else None
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> Generated:
         """Features `(B, T, D)`, padded with anything, and lengths `(B,)`."""
         valid = mask(lengths, features.shape[1])
         x = features if self.norm is None else self.norm(features, valid)
-        branch = None
         if self.residual is not None:
-            branch = self.residual(x)
-            x = x + branch
+            x = x + self.residual(x)
         x = F.dropout(x, self.config.dropout, self.training) * valid[..., None]
         # An even kernel padded on both sides gives one output too many.
         logits = self.project(x)[:, : -(-features.shape[1] // self.config.stride)]
-        auxiliary = None if self.auxiliary is None or branch is None else self.auxiliary(branch)
-        return Generated(logits, -(-lengths // self.config.stride), auxiliary)
+        return Generated(logits, -(-lengths // self.config.stride))
 
 
 class MaskedBatchNorm(nn.Module):

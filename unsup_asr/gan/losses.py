@@ -1,7 +1,7 @@
 """The losses of wav2vec-U, as the released code computes them and as the paper states them.
 
     discriminator   BCE(D(generated), 1) + BCE(D(text), 0) + λ · gradient penalty
-    generator       BCE(D(generated), 0) + γ · smoothness + η · diversity [+ δ · auxiliary]
+    generator       BCE(D(generated), 0) + γ · smoothness + η · diversity
 
 Both are sums over the batch divided by its size B. Where code and paper (Baevski et al. 2021, section 3.3) differ:
 
@@ -75,9 +75,3 @@ def diversity(logits: torch.Tensor, lengths: torch.Tensor, config: LossConfig) -
     entropy = -(mean * (mean + 1e-7).log()).sum()
     n_phones = logits.shape[-1]
     return (n_phones - entropy.exp()) / n_phones if config.semantics == "code" else -entropy
-
-
-def auxiliary(logits: torch.Tensor, targets: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-    """Mean cross-entropy of clusters `(B, T)` under logits `(B, T, C)`, over the frames that count."""
-    inside = mask(lengths, targets.shape[1])
-    return F.cross_entropy(logits[inside].float(), targets[inside])

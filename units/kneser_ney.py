@@ -7,7 +7,8 @@ h' the same without its first,
     p_m(w | h) = max(0, a(hw) - D(a(hw))) / A(h) + γ(h) p_{m-1}(w | h'),     A(h) = Σ_w a(hw),
     γ(h) = (D_1 N_1(h) + D_2 N_2(h) + D_3+ N_3+(h)) / A(h),                  p_0 = 1 / (K + 1).
 
-An unseen history has γ = 1. The outcomes are K units and the end of the utterance, and every p_m sums to 1 over them.
+An unseen history has γ = 1. The outcomes are K tokens (units, phones, words) and the end of the utterance, and every
+p_m sums to 1 over them.
 
 N-grams of order m are numbered by their place in a sorted array of keys, key = (number of the first m - 1 tokens) ×
 (K + 1) + last token: a trie in arrays. Keys fit in 64 bits whatever the order, and whole corpora are looked up at once.
@@ -18,8 +19,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-
-from ulm.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -32,11 +31,21 @@ class NgramTable:
 
 
 class NgramModel:
-    """Tables of order 1, 2, ... and the probabilities they give."""
+    """Tables of order 1, 2, ... and the probabilities they give.
+
+    Args:
+        k: tokens are 0..k-1, and k is the boundary before the first and after the last of an utterance.
+        tables: one an order.
+    """
 
     def __init__(self, k: int, tables: Sequence[NgramTable]) -> None:
-        self.vocabulary = Vocabulary(k)
+        self.k = k
         self.tables = list(tables)
+
+    @property
+    def size(self) -> int:
+        """Tokens and the boundary, K + 1."""
+        return self.k + 1
 
     @property
     def order(self) -> int:
@@ -44,9 +53,9 @@ class NgramModel:
         return len(self.tables)
 
     @classmethod
-    def fit(cls, sequences: Sequence[Sequence[int]], k: int, order: int) -> "NgramModel":
-        """Count and smooth; `sequences` are units `(N,)` of every utterance."""
-        corpus = Corpus.of(sequences, Vocabulary(k))
+    def fit(cls, sequences: Sequence[Sequence[int] | np.ndarray], k: int, order: int) -> "NgramModel":
+        """Count and smooth; `sequences` are tokens `(N,)` of every utterance."""
+        corpus = Corpus.of(sequences, k)
         keys, numbers = [np.arange(k + 1)], [corpus.tokens]  # numbers[m - 1]: the n-gram of order m that ends here
         occurrences: list[np.ndarray] = []
         firsts: list[np.ndarray] = []  # where each n-gram occurs first
@@ -71,17 +80,17 @@ class NgramModel:
             tables.append(_smooth(keys[m - 1], counts, keys[m - 1] // (k + 1), histories))
         return cls(k, tables)
 
-    def log_probs(self, sequences: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Units `(N,)` of every utterance → `(N + 1,)` natural logs: of every unit, and of the end after the last."""
-        corpus = Corpus.of(sequences, self.vocabulary)
+    def log_probs(self, sequences: Sequence[Sequence[int] | np.ndarray]) -> list[np.ndarray]:
+        """Tokens `(N,)` of every utterance → `(N + 1,)` natural logs: of every token, and of the end after the last."""
+        corpus = Corpus.of(sequences, self.k)
         number = np.zeros(len(corpus.tokens), dtype=np.int64)  # of the empty n-gram
-        probability = np.full(len(corpus.tokens), 1 / self.vocabulary.size)
+        probability = np.full(len(corpus.tokens), 1 / self.size)
         for m, table in enumerate(self.tables, 1):
             before = np.roll(number, 1)
             before[~corpus.has_history(m - 1)] = -1
             known = before >= 0
             probability[known] *= table.backoff[before[known]]
-            key = np.where(known, before * self.vocabulary.size + corpus.tokens, -1)
+            key = np.where(known, before * self.size + corpus.tokens, -1)
             place = np.minimum(np.searchsorted(table.keys, key), max(0, len(table.keys) - 1))
             seen = known & (table.keys[place] == key) if len(table.keys) else np.zeros_like(known)
             probability[seen] += table.discounted[place[seen]]
@@ -90,9 +99,9 @@ class NgramModel:
         return [logs[start + 1 : stop] for start, stop in pairwise(corpus.edges.tolist())]
 
     def distribution(self, history: Sequence[int]) -> np.ndarray:
-        """Probabilities `(K + 1,)` of what follows the first units of an utterance; the last is that of its end."""
-        size = self.vocabulary.size
-        read = self.vocabulary.document(history)[:-1].tolist()
+        """Probabilities `(K + 1,)` of what follows the first tokens of an utterance; the last is that of its end."""
+        size = self.size
+        read = _document(history, self.k)[:-1].tolist()
         probability = np.full(size, 1 / size)
         for m, table in enumerate(self.tables, 1):
             if m - 1 > len(read):
@@ -108,7 +117,7 @@ class NgramModel:
         """Number of an n-gram in its table; -1 if it never occurred."""
         number = 0
         for token, table in zip(ngram, self.tables, strict=False):
-            key = number * self.vocabulary.size + token
+            key = number * self.size + token
             number = int(np.searchsorted(table.keys, key))
             if number == len(table.keys) or table.keys[number] != key:
                 return -1
@@ -125,13 +134,13 @@ class Corpus:
     size: int
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], vocabulary: Vocabulary) -> "Corpus":
-        """Put boundaries around unit sequences and join them."""
-        documents = [vocabulary.document(sequence) for sequence in sequences]
+    def of(cls, sequences: Sequence[Sequence[int] | np.ndarray], k: int) -> "Corpus":
+        """Put boundaries (k) around sequences of tokens and join them."""
+        documents = [_document(sequence, k) for sequence in sequences]
         lengths = np.array([len(document) for document in documents], dtype=np.int64)
         edges = np.concatenate([[0], np.cumsum(lengths)])
         tokens = np.concatenate(documents) if documents else np.empty(0, dtype=np.int64)
-        return cls(tokens, np.arange(len(tokens)) - np.repeat(edges[:-1], lengths), edges, vocabulary.size)
+        return cls(tokens, np.arange(len(tokens)) - np.repeat(edges[:-1], lengths), edges, k + 1)
 
     def has_history(self, n: int) -> np.ndarray:
         """`(T,)` whether a position has `n` tokens of its own utterance before it."""
@@ -147,6 +156,11 @@ class Corpus:
         key = np.roll(shorter, 1) * self.size + self.tokens
         key[~self.has_history(m - 1)] = -1
         return key
+
+
+def _document(sequence: Sequence[int] | np.ndarray, k: int) -> np.ndarray:
+    """Tokens `(N,)` → `(N + 2,)`: boundary, tokens, boundary."""
+    return np.concatenate([[k], np.asarray(sequence, dtype=np.int64), [k]])
 
 
 def _smooth(keys: np.ndarray, counts: np.ndarray, histories: np.ndarray, n_histories: int) -> NgramTable:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from textless.errors import UserError
-from ulm.arpa import read_arpa, write_arpa
+from units.arpa import read_arpa, write_arpa
 from units.kneser_ney import NgramModel
 
 K = 6

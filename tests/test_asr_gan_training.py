@@ -1,0 +1,89 @@
+"""The adversarial loop: batches by seed and update alone, resumed equals uninterrupted, the best is kept."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from textless.errors import UserError
+from textless.training.run import Run
+from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, OptimizerConfig
+from unsup_asr.gan.data import Crops, one_hot
+from unsup_asr.gan.model import PhoneRecognizer
+from unsup_asr.gan.train import Unpaired, train_on
+from unsup_asr.phone_text import PhoneText
+
+PREPARED = {"encoder": "planted", "encoder_sha256": "0", "clusters": 8, "duration_penalty": 0.0}
+CPU = torch.device("cpu")
+
+
+def unpaired() -> Unpaired:
+    random = np.random.default_rng(0)
+    sentences = [random.integers(5, size=random.integers(6, 20)) for _ in range(60)]
+    speech = [random.standard_normal((random.integers(6, 20), 4)).astype(np.float32) for _ in range(40)]
+    return Unpaired(speech, speech[:10], PhoneText(tuple("abcde"), sentences), PREPARED)
+
+
+def configured(**values: Any) -> GanConfig:
+    data = DataConfig(speech=Path("speech"), text=Path("text"), crop=10)
+    small = {"discriminator": DiscriminatorConfig(dim=8), "batch_size": 6, "valid_every": 4, "log_every": 4}
+    return GanConfig(data=data, **{**small, "updates": 12, "save_every": 4, **values})
+
+
+def test_every_sequence_comes_once_an_epoch_and_cuts_lie_inside() -> None:
+    sequences = [np.arange(100 * i, 100 * i + n) for i, n in enumerate([4, 30, 12, 50, 8, 9])]
+    crops = Crops(sequences, 3, 10, seed=1)
+    rows = [(row, n) for update in range(2) for row, n in zip(*map(list, crops.batch(update)), strict=True)]
+    assert sorted(int(row[0]) // 100 for row, _ in rows) == list(range(6))
+    for row, n in rows:
+        whole = sequences[int(row[0]) // 100]
+        assert n == min(10, len(whole))
+        assert np.isin(row[:n], whole).all()
+        assert (np.diff(row[:n]) == 1).all()
+    assert torch.equal(Crops(sequences, 3, 10, seed=1).batch(7)[0], crops.batch(7)[0])
+    hot = one_hot(torch.tensor([[1, 0]]), torch.tensor([1]), 3)
+    assert hot.tolist() == [[[0, 1, 0], [0, 0, 0]]]
+
+
+def test_a_resumed_run_is_the_uninterrupted_one_and_keeps_its_best(tmp_path: Path) -> None:
+    data, config = unpaired(), configured()
+    with Run(tmp_path / "whole", config) as run:
+        train_on(data, config, run, CPU)
+
+    class Stopping(Run):
+        def stopping(self) -> bool:
+            return self.asked > 7
+
+        asked = 0
+
+        def due(self, step: int, every: int) -> bool:  # type: ignore[override]
+            self.asked = step
+            return Run.due(step, every)
+
+    with Stopping(tmp_path / "parts", config) as run:
+        train_on(data, config, run, CPU)
+    with Run(tmp_path / "parts", config) as run:
+        assert json.loads((tmp_path / "parts" / "metrics.jsonl").read_text().splitlines()[-1])["step"] == 8
+        train_on(data, config, run, CPU)
+
+    states = [torch.load(tmp_path / name / "resume.pt", weights_only=True)["parts"] for name in ("whole", "parts")]
+    for name in ("generator", "discriminator"):
+        for key, value in states[0][name].items():
+            assert torch.equal(value, states[1][name][key])
+    assert states[0]["best"] == states[1]["best"]
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    validated = {row["step"]: row["weighted_perplexity"] for row in rows if "weighted_perplexity" in row}
+    assert states[0]["best"]["update"] == min(validated, key=lambda step: validated[step])
+    saved = PhoneRecognizer.load(tmp_path / "whole")
+    assert saved.phones == tuple("abcde")
+    alone = [saved.transcribe([sequence])[0].tolist() for sequence in data.valid]
+    assert [phones.tolist() for phones in saved.transcribe(list(data.valid))] == alone
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+    config = configured(generator_optimizer=OptimizerConfig(lr=1e30))
+    with pytest.raises(UserError, match=r"the gradient is (nan|inf) at update \d"), Run(tmp_path / "r", config) as run:
+        train_on(unpaired(), config, run, CPU)

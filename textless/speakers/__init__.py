@@ -1,0 +1,1 @@
+"""Who speaks, as a vector: an encoder of voices, its training, and files of embeddings."""
