@@ -1,12 +1,11 @@
 """What minutes of training on a CPU teach a small HuBERT about real speech: ABX and PNMI beside MFCC and the mixture.
 
-    TEXTLESS_SPEECH=DIR python -P benchmarks/pretraining.py OUT [--seeds 0 1 2] [--held-out]
+    TEXTLESS_SPEECH=DIR python benchmarks/pretraining.py OUT [--seeds 0 1 2] [--held-out]
 
 Trains with the ready configuration `hubert-cpu.toml` on the recordings of kathleen_en, librispeech_multi and an4, and
 judges on the aligned part of librispeech_multi (unlabelled in training; with `--held-out`, not in training at all). ABX
 of phonemes in any context, at most 10 tokens a group and 5 speakers for X. Prints mean and standard deviation over
-seeds, and the minutes that training took on this machine. A stopped run continues. (`-P` because this folder has a
-vocoder.py.)
+seeds, and the minutes that training took on this machine. A stopped run continues.
 """
 
 import argparse
