@@ -127,6 +127,8 @@ def test_generate_by_beam_search(room: Path) -> None:
     assert "1 of 3 prompts exceed the context of 64" in said
     with pytest.raises(UserError, match="--beams should be at least --n"):
         textless("generate", room / "more.jsonl", *arguments, "--beams", 2, "--n", 3)
+    with pytest.raises(UserError, match="leave out the options of sampling"):
+        textless("generate", room / "more.jsonl", *arguments, "--beams", 2, "--top-k", 5)
 
 
 def test_force_replaces_models(room: Path, tmp_path: Path) -> None:

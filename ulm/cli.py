@@ -173,6 +173,8 @@ def generate(
         raise UserError(f"--min-p should lie in 0..1, not {min_p:g}")
     if not 0 < repetition_penalty < float("inf"):
         raise UserError(f"--repetition-penalty should be above 0, not {repetition_penalty:g}")
+    if beams and (temperature, top_k, top_p, min_p, repetition_penalty) != (0.7, 0, 1.0, 0.0, 1.0):
+        raise UserError("--beams searches for the likeliest: leave out the options of sampling, such as --temperature")
     from textless.progress import say
     from ulm.beams import BeamSearch
     from ulm.generate import generate as run

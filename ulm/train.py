@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.distributed.tensor import DTensor
 from torch.nn import functional as F
@@ -19,6 +18,7 @@ from textless.training.parallel import WholeModel, WholeOptimizer, parallelize, 
 from textless.training.precision import autocast
 from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
+from textless.training.seeds import mixed_seed
 from ulm.config import OptimizerConfig, TrainConfig
 from ulm.corpus import read_corpora
 from ulm.data import IGNORED, Batch, PackedUnits
@@ -74,7 +74,7 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
     network.train()
     while step < steps and not best.is_past(config.patience) and not run.stopping():
         # Dropout has a seed of its own for every update and process: nothing to put back when resuming.
-        torch.manual_seed(_mix(config.seed, step, here.rank))
+        torch.manual_seed(mixed_seed(config.seed, step, here.rank))
         rate = config.optimizer.lr * multiplier(config.optimizer.schedule, step, steps)
         set_learning_rate(optimizer, rate)
         batch = data.batch(step, n_rows, config.seed, here)
@@ -236,7 +236,3 @@ class Log:
         speed = self._targets / (time.monotonic() - self._began)
         self._start()
         return {"bits_per_token": bits, "gradient_norm": norm, "tokens_per_second": speed}
-
-
-def _mix(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1

@@ -12,6 +12,7 @@ from textless.audio.io import SAMPLE_RATE
 from textless.errors import UserError
 from textless.files import require
 from zerospeech_eval.ctc import CtcLabels, read_labels
+from zerospeech_eval.huggingface import load_local
 
 BATCH_SAMPLES = 60 * SAMPLE_RATE
 
@@ -65,30 +66,13 @@ class HuggingFaceTranscriber:
 
 def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
     """Network and feature extractor."""
-    try:
-        from transformers import AutoFeatureExtractor, AutoModelForCTC
-    except ImportError as error:
-        raise UserError("a Hugging Face recogniser needs transformers: pip install 'textless[hf]'") from error
-    require(directory / "config.json", "Hugging Face model")
-    try:
-        loaded: Any = AutoModelForCTC.from_pretrained(
-            directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-        features = AutoFeatureExtractor.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{directory} is no CTC model that transformers can load: {reason}") from error
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(
-            f"{directory} lacks {len(missing)} weights of a {type(model).__name__}, first {missing[0]}: is it a "
-            "pretrained model that was never fine-tuned to transcribe?"
-        )
+    hint = ": is it a pretrained model that was never fine-tuned to transcribe?"
+    model, features = load_local(directory, "AutoModelForCTC", "AutoFeatureExtractor", "CTC model", hint)
     if features.sampling_rate != SAMPLE_RATE:
         raise UserError(
             f"{directory} hears {features.sampling_rate} Hz; only models for {SAMPLE_RATE} Hz are supported"
         )
-    return model.eval().to(device), features
+    return model.to(device), features
 
 
 def _read_labels(directory: Path, n_outputs: int) -> CtcLabels:

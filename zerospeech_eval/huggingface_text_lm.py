@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from textless.audio.batches import bucket, mask, pad
 from textless.errors import UserError
-from textless.files import require
+from zerospeech_eval.huggingface import load_local
 from zerospeech_eval.text_lm import Likelihood
 
 BATCH_TOKENS = 2_048  # times a vocabulary of 50,000 these are 400 MB of logits
@@ -64,20 +64,5 @@ class HuggingFaceTextLM:
 
 def _load(directory: Path, device: torch.device) -> tuple[Any, Any]:
     """Network and tokenizer."""
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ImportError as error:
-        raise UserError("a Hugging Face language model needs transformers: pip install 'textless[hf]'") from error
-    require(directory / "config.json", "Hugging Face model")
-    try:
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            directory, local_files_only=True, dtype=torch.float32, output_loading_info=True
-        )
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise UserError(f"{directory} is no causal language model that transformers can load: {reason}") from error
-    model, report = loaded
-    if missing := sorted(report["missing_keys"]):
-        raise UserError(f"{directory} lacks {len(missing)} weights of a {type(model).__name__}, first {missing[0]}")
-    return model.eval().to(device), tokenizer
+    model, tokenizer = load_local(directory, "AutoModelForCausalLM", "AutoTokenizer", "causal language model")
+    return model.to(device), tokenizer

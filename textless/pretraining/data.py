@@ -23,6 +23,7 @@ from textless.distributed import World, shard_slice
 from textless.errors import AudioError, UserError
 from textless.pretraining.objective import Batch
 from textless.progress import say
+from textless.training.seeds import mixed_seed
 
 READ_AHEAD = 2  # batches
 NO_LABEL = -1
@@ -118,8 +119,8 @@ class Crops:
         waveforms, lengths = pad([waveform for _, waveform in rows])
         labels = tuple(self._cut_labels(target, [crop for crop, _ in rows]) for target in self._targets)
         speakers = torch.tensor([self._speakers[crop.utterance] for crop, _ in rows])
-        seed = np.random.SeedSequence([self._seed, step, here.rank]).generate_state(1, np.uint64)[0] >> np.uint64(1)
-        return Batch(waveforms, lengths, speakers, labels, torch.Generator().manual_seed(int(seed)))
+        generator = torch.Generator().manual_seed(mixed_seed(self._seed, step, here.rank))
+        return Batch(waveforms, lengths, speakers, labels, generator)
 
     def _read(self, step: int, here: World) -> list[tuple[Crop, torch.Tensor]]:
         epoch, index = divmod(step, self.n_batches) if step else (0, 0)

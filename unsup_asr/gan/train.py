@@ -15,6 +15,7 @@ from textless.progress import say
 from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from textless.training.run import Run
+from textless.training.seeds import mixed_seed
 from unsup_asr.gan import losses
 from unsup_asr.gan.config import GanConfig, OptimizerConfig
 from unsup_asr.gan.data import Crops, one_hot
@@ -80,8 +81,8 @@ def train_on(  # noqa: C901 - the loop is meant to be read from top to bottom
     seen: dict[str, list[torch.Tensor]] = {}
 
     while update < config.updates and not run.stopping():
-        torch.manual_seed(_mix(config.seed, update))  # dropout
-        chance.manual_seed(_mix(config.seed, update, 1))
+        torch.manual_seed(mixed_seed(config.seed, update))  # dropout
+        chance.manual_seed(mixed_seed(config.seed, update, 1))
         features, lengths = (tensor.to(device) for tensor in speech.batch(update))
         generators_turn = update % 2 == 0
         with torch.set_grad_enabled(generators_turn), autocast(device, config.precision):
@@ -185,7 +186,3 @@ def _adam(network: torch.nn.Module, config: OptimizerConfig) -> torch.optim.Adam
     return torch.optim.Adam(
         network.parameters(), lr=config.lr, betas=config.betas, eps=config.eps, weight_decay=config.weight_decay
     )
-
-
-def _mix(*numbers: int) -> int:
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0]) >> 1
