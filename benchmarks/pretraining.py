@@ -4,7 +4,8 @@
 
 Trains with the ready configuration `hubert-cpu.toml` on the recordings of kathleen_en, librispeech_multi and an4, and
 judges on the aligned part of librispeech_multi (unlabelled in training; with `--held-out`, not in training at all). ABX
-of phonemes in any context, at most 10 tokens a group and 5 speakers for X. Prints mean and standard deviation over
+of phonemes in any context, at most 10 tokens a group and 5 speakers for X. "Joined" is one encoder of HuBERT and the
+mixture that taught it (`textless encoder join`). Prints mean and standard deviation over
 seeds, and the minutes that training took on this machine. A stopped run continues.
 """
 
@@ -26,6 +27,7 @@ CONFIG = Path(__file__).parents[1] / "examples" / "configs" / "hubert-cpu.toml"
 CORPORA = ("kathleen_en", "librispeech_multi", "an4")
 JUDGED = "librispeech_multi"
 K = 100
+JOINED_WEIGHTS = (1.0, 0.7)  # of HuBERT's posteriors and the mixture's in an encoder of both
 
 
 def prepare(speech: Path, out: Path, *, held_out: bool) -> None:
@@ -76,18 +78,22 @@ def main() -> None:
     commands.run("encoder fit-gmm", "train.tsv", "gmm", replace=True)
     judge(commands, out, "MFCC", "mfcc-cmvn")
     judge(commands, out, "GMM posteriors", "gmm")
-    results = []
+    results: dict[str, list[dict[str, float]]] = {"HuBERT": [], "joined": []}
     for seed in options.seeds:
         run = Path(f"seed-{seed}")
         overrides = ["--set=data.manifest=train.tsv", f"--set=seed={seed}"]
         commands.run(f"encoder hubert-iterate {' '.join(overrides)}", CONFIG, run)
-        encoder = run / "iteration-1" / "encoder"
-        figures = judge(commands, out, f"HuBERT, seed {seed}", f"{encoder}@100:5")
-        results.append(figures | {"minutes": read_metrics(encoder)[-1]["seconds"] / 60})
-    for name in results[0]:
-        values = [figures[name] for figures in results]
-        spread = statistics.stdev(values) if len(values) > 1 else float("nan")
-        print(f"HuBERT {name}: {statistics.mean(values):.3f} +- {spread:.3f} over {len(values)} seeds")
+        encoder, joined = run / "iteration-1" / "encoder", run / "joined"
+        minutes = {"minutes": read_metrics(encoder)[-1]["seconds"] / 60}
+        results["HuBERT"].append(judge(commands, out, f"HuBERT, seed {seed}", f"{encoder}@100:5") | minutes)
+        weights = " ".join(f"--weight={weight}" for weight in JOINED_WEIGHTS)
+        commands.run(f"encoder join {weights}", joined, f"{encoder}@100:5", "gmm", replace=True)
+        results["joined"].append(judge(commands, out, f"joined, seed {seed}", str(joined)))
+    for encoder_name, found in results.items():
+        for name in found[0]:
+            values = [figures[name] for figures in found]
+            spread = statistics.stdev(values) if len(values) > 1 else float("nan")
+            print(f"{encoder_name} {name}: {statistics.mean(values):.3f} +- {spread:.3f} over {len(values)} seeds")
 
 
 if __name__ == "__main__":

@@ -140,6 +140,27 @@ def import_(
 
 
 @app.command()
+def join(
+    out: Annotated[Path, typer.Argument(help="Encoder directory to write.")],
+    encoders: Annotated[list[str], typer.Argument(metavar="ENCODER...", help="Such as DIR:LAYER; of one frame rate.")],
+    *,
+    weights: Annotated[
+        list[float] | None, typer.Option("--weight", help="Length of an encoder's part, in their order (default: 1).")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Make one encoder of several: frames of unit length side by side; OUT is then an encoder everywhere."""
+    from textless.encoders.directory import save_encoder
+    from textless.encoders.joining import join_encoders
+    from textless.files import refuse_overwrite
+
+    refuse_overwrite(out, force=force)
+    joined = join_encoders(encoders, weights or ())
+    save_encoder(out, joined, joined=encoders)
+    typer.echo(f"{joined.layer_dim(0)} dimensions at {joined.frame_rate:g} Hz -> {out}")
+
+
+@app.command()
 def describe(
     encoder: Annotated[str, typer.Argument(help="Encoder directory, checkpoint file, Hugging Face folder, or name.")],
     *,

@@ -198,8 +198,10 @@ def load_encoder(spec: str, device: torch.device | None = None, precision: Preci
         found = "names no layer" if layer is None else f"asks for layer {layer}"
         raise UserError(f"{spec!r} {found}: {parsed.name} has layers 0 to {encoder.num_layers} ({parsed.name}:LAYER)")
     loaded = LayerEncoder(spec, encoder, layer, device, settings)
-    if isinstance(encoder, SpeechTransformer) and uses_bf16(device, precision):
-        encoder.use_bfloat16()
+    if uses_bf16(device, precision):
+        for part in encoder.modules():
+            if isinstance(part, SpeechTransformer):
+                part.use_bfloat16()
     encoder.to(device)
     return loaded
 
