@@ -108,12 +108,16 @@ def remove_silence(
         float, typer.Option("--shortest-gap", min=0.0, help="Seconds; shorter silences stay.")
     ] = 0.2,
     margin: Annotated[float, typer.Option("--margin", min=0.0, help="Seconds kept around speech.")] = 0.05,
+    vad: Annotated[
+        Literal["energy", "rvad", "silero"],
+        typer.Option("--vad", help="Detector: by loudness, or of the package rVADfast or silero-vad."),
+    ] = "energy",
     shards: Shards = None,
     *,
     force: Force = False,
     json: Json = False,
 ) -> None:
-    """Cut silences out of recordings, by loudness; kept.tsv says which stretches are left."""
+    """Cut silences out of recordings, by loudness unless another detector is named; kept.tsv says what is left."""
     from dataclasses import asdict
 
     from textless.audio.manifest import read_manifest
@@ -121,7 +125,7 @@ def remove_silence(
     from textless.corpora.silence import remove_silence as run
 
     options = VadOptions(threshold=threshold, shortest_gap=shortest_gap, margin=margin)
-    report = run(read_manifest(manifest), out, options, n_shards=shards, force=force)
+    report = run(read_manifest(manifest), out, options, vad=vad, n_shards=shards, force=force)
     if json:
         _print_json(asdict(report))
     else:

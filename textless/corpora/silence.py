@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from textless.audio import io
+from textless.audio.detectors import DEFAULTS, load_detector
 from textless.audio.manifest import (
     Manifest,
     Skipped,
@@ -26,7 +27,7 @@ from textless.audio.manifest import (
     write_manifest,
     write_skipped,
 )
-from textless.audio.vad import VadOptions, speech_intervals
+from textless.audio.vad import VadOptions
 from textless.distributed import file_world, my_shards, shard_slice
 from textless.errors import UserError
 from textless.files import atomic_write, refuse_overwrite, shard_path
@@ -51,18 +52,37 @@ class SilenceReport:
 
 
 def remove_silence(
-    manifest: Manifest, out: Path, options: VadOptions, *, n_shards: int | None = None, force: bool = False
+    manifest: Manifest,
+    out: Path,
+    options: VadOptions = DEFAULTS,
+    *,
+    vad: str = "energy",
+    n_shards: int | None = None,
+    keep: bool = False,
+    force: bool = False,
 ) -> SilenceReport:
     """Write the recordings of a manifest without their silences.
 
+    Args:
+        manifest: the recordings.
+        out: folder to write.
+        options: of the detector that goes by loudness.
+        vad: which detector (`textless.audio.detectors`).
+        n_shards: default: one a process.
+        keep: shards that are finished are kept and not counted again, instead of being refused.
+        force: replace what is there.
+
     Raises:
-        UserError: an id cannot be a file name, or the output exists.
+        UserError: an id cannot be a file name, there is no such detector, or the output exists.
     """
+    detect = load_detector(vad, options)
     count = n_shards or file_world().size
     seconds = kept_seconds = 0.0
     written = skipped_in_all = 0
     for index in my_shards(count):
         target = shard_path(out / "manifest.tsv", index, count)
+        if keep and target.exists():
+            continue
         refuse_overwrite(target, force=force)
         utterances: list[Utterance] = []
         kept: list[str] = []
@@ -73,7 +93,7 @@ def remove_silence(
                 skipped.append(waveform)
                 continue
             seconds += len(waveform) / io.SAMPLE_RATE
-            intervals = speech_intervals(waveform, options)
+            intervals = detect(waveform)
             if not intervals:
                 skipped.append(Skipped(utterance.path, "no speech was found in it"))
                 continue

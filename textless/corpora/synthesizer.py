@@ -181,8 +181,22 @@ class Pronunciation:
     phones: tuple[str, ...]
 
 
+def phones_of_words(words: Iterable[str], language: str) -> dict[str, tuple[str, ...]]:
+    """Phones of every word; words that espeak-ng says nothing for are left out."""
+    with _espeak(Voice(language, ""), 0) as (library, _):
+        found = {
+            word: tuple(normalize_phone(name, language) for name in _phonemes(library, word, MODE_IPA))
+            for word in words
+        }
+    return {word: phones for word, phones in found.items() if phones}
+
+
 def pronounce(words: Iterable[str], language: str) -> dict[str, Pronunciation]:
-    """Pronunciation of every word; words that espeak-ng says nothing for are left out."""
+    """Pronunciation of every word whose mnemonics and phones correspond one to one.
+
+    In German, where the glottal stop before a vowel is a mnemonic but no phone, that leaves out a quarter of the words;
+    `phones_of_words` has them.
+    """
     with _espeak(Voice(language, ""), 0) as (library, _):
         found = {
             word: Pronunciation(

@@ -154,8 +154,10 @@ def _plan(manifest: Manifest, encoder: LayerEncoder, n_shards: int | None) -> st
 
 def _continue(directory: Path, header: store.StoreHeader, *, keep_shards: bool) -> store.StoreHeader:
     """Header to go on with in a directory that exists; an empty one is as good as none."""
+    # Another process may be writing the header just now: what lies there is looked at before the header is missed.
+    is_occupied = not directory.is_dir() or any(not path.name.startswith(".") for path in directory.iterdir())
     if not (directory / store.HEADER_NAME).exists():
-        if not directory.is_dir() or any(directory.iterdir()):
+        if is_occupied:
             raise UserError(f"{directory} exists and is no feature store; give another output or --force")
         return header
     before = store.read_header(directory)

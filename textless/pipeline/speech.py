@@ -20,7 +20,9 @@ from textless.pipeline.conversion import Converter, Manner
 from textless.speakers.embedder import SpeakerEmbedder
 from ulm.sampling import Sampling
 from units.files import Units
+from vocoder.frames import expand_frames
 from vocoder.streaming import VocoderStream
+from vocoder.voices import Voices
 
 UNITS_PER_SECOND = 25.0  # for a unit LM that was trained without durations
 
@@ -120,7 +122,8 @@ class SpeechPipeline:
     ) -> list[Continuation]:
         """`n` spoken continuations of a prompt `(S,)` at 16 kHz.
 
-        The prompt keeps the durations it was spoken with; those of the continuation are the vocoder's prediction.
+        The prompt keeps the durations and the pitch it was spoken with; those of the continuation are the vocoder's
+        prediction.
 
         Args:
             waveform: the prompt.
@@ -148,7 +151,9 @@ class SpeechPipeline:
             Units(item.id, item.units, prompt.durations + durations[begin:])
             for item, durations in zip(whole, predicted, strict=True)
         ]
-        waveforms = self.vocoder.synthesize(timed, [speaker] * n)
+        voice, told = self.vocoder.voice(speaker), self.converter.pitch(waveform, prompt)
+        pitch = [self._continued(told, item, voice) for item in timed]
+        waveforms = self.vocoder.synthesize(timed, [voice] * n, pitch=pitch)
         prompt_samples = prompt.n_frames * self.vocoder.hop
         return [Continuation(w, prompt_samples, item) for w, item in zip(waveforms, timed, strict=True)]
 
@@ -174,11 +179,18 @@ class SpeechPipeline:
         """
         prompt = self.encode(waveform)
         drawing = replace(sampling or Sampling(), max_units=self._units_in(seconds))
-        stream = VocoderStream(self.vocoder, self.vocoder.voice(speaker))
-        yield stream.push(prompt.units, prompt.durations)
+        stream = VocoderStream(self.vocoder, self.vocoder.voice(speaker), predict_pitch=True)
+        yield stream.push(prompt.units, prompt.durations, self.converter.pitch(waveform, prompt))
         for unit in self.language_model.stream(prompt.units, drawing):
             yield stream.push([unit])
         yield stream.finish()
+
+    def _continued(self, told: torch.Tensor | None, item: Units, voice: Voices) -> torch.Tensor | None:
+        """The pitch of a prompt and, after it, what the vocoder predicts; None for a vocoder without pitch."""
+        if told is None:
+            return None
+        predicted = self.vocoder.predict_pitch(expand_frames(item.units, item.durations or []), voice, item.id)
+        return torch.cat([told, predicted[len(told) :]])
 
     def _units_in(self, seconds: float) -> int:
         return max(1, round(seconds * (self.language_model.units_per_second or UNITS_PER_SECOND)))
