@@ -205,6 +205,30 @@ def test_files_that_are_no_vocoder(tmp_path: Path) -> None:
     (tmp_path / "x/config.json").write_text("{}")
     with pytest.raises(UserError, match="does not say upsample_rates"):
         load_foreign(path, QUANTIZER)
+    (tmp_path / "x/config.json").write_text("[]")
+    with pytest.raises(UserError, match="no object of settings"):
+        load_foreign(path, QUANTIZER)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"upsample_rates": 320}, "says that upsample_rates is 320 .*tuple"),
+        ({"upsample_rates": [5, 0]}, r"says that upsample_rates\.1 is 0"),
+        ({"upsample_rates": []}, "says that upsample_rates is"),
+        ({"resblock_dilation_sizes": [1, 3, 5]}, r"says that resblock_dilation_sizes\.0 is 1"),
+        ({"num_embeddings": "many"}, "says that num_embeddings is 'many'"),
+        ({"num_speakers": [1]}, "says that num_speakers is"),
+        ({"dur_predictor_params": {}}, r"does not say dur_predictor_params\.var_pred_hidden_dim"),
+        ({"f0": True, "f0_quantizer": {"f0_vq_params": {}}}, r"does not say f0_quantizer\.f0_vq_params\.l_bins"),
+        ({"f0": True, "f0_quantizer": "path"}, "says that f0_quantizer is 'path'"),
+    ],
+)
+def test_a_config_that_is_malformed(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    path = save(tmp_path / "x", oracle.CONFIG)
+    (tmp_path / "x/config.json").write_text(json.dumps(oracle.CONFIG | changes))
+    with pytest.raises(UserError, match=message):
+        load_foreign(path, QUANTIZER)
 
 
 def test_import_verb(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from vocoder.cli import app
 from vocoder.config import ModelConfig
 from vocoder.frames import raw_pitch
 from vocoder.loudness import gain_to
-from vocoder.model import VocoderModel
+from vocoder.model import FORMAT, VERSION, VocoderModel
 from vocoder.vocoder import load_vocoder
 
 QUANTIZER = stated_identity("log-mel", 7, 50.0)
@@ -213,7 +213,7 @@ def test_models_of_the_first_version_are_read(tmp_path: Path) -> None:
     from textless.training.checkpoint import save_model as save
 
     model = save_model(tmp_path / "new")
-    header, weights = load_model(model, "textless-vocoder", 2)
+    header, weights = load_model(model, FORMAT, VERSION)
     old = {name.replace("speaker.table.weight", "speaker.weight"): value for name, value in weights.items()}
     identity = {name: header[name] for name in ("model", "quantizer", "speakers", "sample_rate")}
     save(tmp_path / "old", "textless-vocoder", 1, old, **identity)

@@ -260,7 +260,8 @@ def launch(toml: Path, out: Path, **env: str) -> subprocess.Popen[bytes]:
 def test_two_processes_train_what_one_trains(tones: Path, tmp_path: Path) -> None:
     """Same batches, same sums: parameters agree up to the order of float32 sums, magnified by Adam's division."""
     text = 'steps = 3\nbatch_size = 4\nsegment_seconds = 0.2\nprecision = "fp32"\nlog_every = 1\n'
-    text += "model = {width = 16, hidden = 16, dilations = [1], duration_width = 8, duration_layers = 1}\n"
+    text += "model = {width = 16, hidden = 16, dilations = [1], duration_width = 8, duration_layers = 1, "
+    text += 'pitch = "raw", pitch_width = 8}\n'
     text += 'adversarial = {kind = "hifigan", start_step = 1, channels = 4}'
     toml = write_toml(tmp_path / "config.toml", tones, text)
     port = str(20000 + os.getpid() % 20000)
@@ -281,6 +282,7 @@ def test_two_processes_train_what_one_trains(tones: Path, tmp_path: Path) -> Non
     for a, b in zip(read_metrics(tmp_path / "one"), read_metrics(tmp_path / "two"), strict=True):
         assert a["mel"] == pytest.approx(b["mel"], rel=1e-4)
         assert a["duration"] == pytest.approx(b["duration"], rel=1e-4)
+        assert a["pitch"] == pytest.approx(b["pitch"], rel=1e-4)
 
 
 def test_sigterm_saves_and_exits_with_zero(tones: Path, tmp_path: Path) -> None:

@@ -78,11 +78,25 @@ class Cast:
         self.speakers = self._choose(casting, utterances)
 
     def voice(self, utterance_id: str, level: float | None = None) -> Voices:
-        """Voice of an utterance; `level` is that of whoever spoke it, for a speaker whose own is not known."""
+        """Voice of an utterance; `level` is that of whoever spoke it, for a speaker whose own is not known.
+
+        Raises:
+            UserError: neither is known, and the vocoder needs it.
+        """
         name = self.speakers[utterance_id]
         if name in self._vectors:
+            if level is None and self.vocoder.model.config.pitch == "raw":
+                level = self._own_level(name)
             return self.vocoder.voice(embedding=self._vectors[name], style=self.style, level=level)
         return self.vocoder.voice(name, style=self.style)
+
+    def _own_level(self, name: str) -> float:
+        if name in self.vocoder.speakers:
+            return float(self.vocoder.model.levels[self.vocoder.speaker_index(name)])
+        raise UserError(
+            f"the height of {name!r}, whom the vocoder has not heard, is not known: predicted pitch is for speakers of "
+            "its training; give a store of pitch with --f0"
+        )
 
     def _choose(self, casting: Casting, utterances: Sequence[Units]) -> dict[str, str]:
         known = {*self.vocoder.speakers, *self._vectors}

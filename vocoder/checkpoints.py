@@ -19,11 +19,11 @@ from textless.files import refuse_overwrite, sha256_file
 from units.identity import QuantizerIdentity
 from vocoder.config import ModelConfig, hop_length
 from vocoder.f0_checkpoints import load_f0_quantizer
-from vocoder.foreign import WEIGHT_NORMS, ForeignWeights, Settings, State, read_settings, read_weights
+from vocoder.foreign import WEIGHT_NORMS, ForeignWeights, State, read_weights
+from vocoder.foreign_config import Settings, read_settings
 from vocoder.model import VocoderModel
 
 CONFIG_NAME, SPEAKERS_NAME, STYLES_NAME = "config.json", "speakers.txt", "styles.txt"
-EMBEDDER_SIZE = 256  # of speaker embeddings, where config.json states none
 SCALES, DIRECTIONS = WEIGHT_NORMS[1]  # our names
 # Ours -> theirs
 NAMES = (
@@ -73,18 +73,16 @@ def load_foreign(checkpoint: Path, quantizer: QuantizerIdentity, config: Path | 
     state = read_weights(checkpoint)
     config = config or checkpoint.with_name(CONFIG_NAME)
     said = read_settings(config)
-    shape = _model_config(said, state, quantizer)
+    shape = _model_config(said, config, state, quantizer)
     match shape.speaker:
         case "table":
-            speakers = _names(
-                config.with_name(SPEAKERS_NAME), int(said.get("num_speakers", _rows(state, "spkr.weight")))
-            )
+            speakers = _names(config.with_name(SPEAKERS_NAME), said.num_speakers or _rows(state, "spkr.weight"))
         case "embedding":
             speakers = []  # each is somebody's embedding
         case "none":
             speakers = ["0"]
     weights = ForeignWeights(state, checkpoint, config)
-    f0_quantizer = load_f0_quantizer(said, weights) if said.get("f0_quantizer") else None
+    f0_quantizer = load_f0_quantizer(said, weights) if said.f0_quantizer is not None else None
     model = VocoderModel(shape, quantizer, speakers, styles=_names(config.with_name(STYLES_NAME), shape.n_styles))
     translated = dict(_translated(model, weights))
     weights.all_used()
@@ -93,59 +91,60 @@ def load_foreign(checkpoint: Path, quantizer: QuantizerIdentity, config: Path | 
     return model.eval()
 
 
-def _model_config(said: Settings, state: State, quantizer: QuantizerIdentity) -> ModelConfig:
+def _model_config(said: Settings, path: Path, state: State, quantizer: QuantizerIdentity) -> ModelConfig:
     """The shape as config.json says it; sizes of tables that it leaves open are those of the weights."""
     hop = hop_length(quantizer.frame_rate)
-    made = math.prod(said["upsample_rates"])
+    made = math.prod(said.upsample_rates)
     for name, found, expected in (
-        ("resblock", str(said.get("resblock", "1")), "1"),
-        ("sampling_rate", said.get("sampling_rate", SAMPLE_RATE), SAMPLE_RATE),
-        ("code_hop_size", said.get("code_hop_size", hop), hop),
-        ("num_embeddings", said["num_embeddings"], quantizer.k),
+        ("resblock", str(said.resblock), "1"),
+        ("sampling_rate", said.sampling_rate or SAMPLE_RATE, SAMPLE_RATE),
+        ("code_hop_size", said.code_hop_size or hop, hop),
+        ("num_embeddings", said.num_embeddings, quantizer.k),
         ("the rest of upsample_rates", hop % made, 0),
     ):
         if found != expected:
             raise UserError(
-                f"{said.path}: {name} is {found}, but should be {expected} for units of the quantizer {quantizer} "
+                f"{path}: {name} is {found}, but should be {expected} for units of the quantizer {quantizer} "
                 f"({hop} samples a frame): give the vocoder the quantizer it was trained for"
             )
-    if not said.get("multispkr"):
+    if not said.multispkr:
         speaker = "none"
-    elif said.get("embedder_params"):
+    elif said.embedder_params:
         speaker = "embedding"
     else:
         speaker = "table"
-    predictor = said.get("dur_predictor_params")
+    predictor = said.dur_predictor_params
     shape = {
-        "embedding": said["embedding_dim"],
-        "channels": said["upsample_initial_channel"],
-        "rates": said["upsample_rates"],
-        "kernels": said["upsample_kernel_sizes"],
-        "block_kernels": said["resblock_kernel_sizes"],
-        "block_dilations": said["resblock_dilation_sizes"],
+        "embedding": said.embedding_dim,
+        "channels": said.upsample_initial_channel,
+        "rates": said.upsample_rates,
+        "kernels": said.upsample_kernel_sizes,
+        "block_kernels": said.resblock_kernel_sizes,
+        "block_dilations": said.resblock_dilation_sizes,
         "pitch_channels": 1,
     }
     values = {
         "kind": "hifigan",
         **_pitch(said),
         "speaker": speaker,
-        "speaker_size": said.get("embedder_dim", EMBEDDER_SIZE),
-        "n_styles": int(said.get("num_styles", _rows(state, "style.weight"))) if said.get("multistyle") else 0,
+        "speaker_size": said.embedder_dim,
+        "n_styles": (said.num_styles or _rows(state, "style.weight")) if said.multistyle else 0,
         "upsample": hop // made,
         "hifigan": shape,
         "duration": "variance" if predictor else "none",
-        "duration_width": predictor["var_pred_hidden_dim"] if predictor else 128,
+        "duration_width": predictor.var_pred_hidden_dim if predictor else 128,
+        "pitch_predictor": False,
     }
-    return ModelConfig.parse(values, str(said.path))
+    return ModelConfig.parse(values, str(path))
 
 
 def _pitch(said: Settings) -> dict[str, Any]:
-    if not said.get("f0"):
+    if not said.f0:
         return {"pitch": "none"}
-    if said.get("f0_quant_num_bin"):
-        return {"pitch": "bins", "n_pitch_bins": said["f0_quant_num_bin"]}
-    if said.get("f0_quantizer"):
-        return {"pitch": "bins", "n_pitch_bins": said["f0_quantizer"]["f0_vq_params"]["l_bins"]}
+    if said.f0_quant_num_bin:
+        return {"pitch": "bins", "n_pitch_bins": said.f0_quant_num_bin}
+    if said.f0_quantizer is not None:
+        return {"pitch": "bins", "n_pitch_bins": said.f0_quantizer.f0_vq_params.l_bins}
     return {"pitch": "raw"}
 
 

@@ -1,5 +1,6 @@
 """`textless vocoder ...`: train a unit vocoder, and speak with it."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,13 @@ from textless.options import ConfigFile, Device, Force, PrecisionName, Precision
 from vocoder.exchange_cli import import_
 
 app = typer.Typer(help="Units to speech: train a vocoder, synthesize waveforms.", no_args_is_help=True)
+
+
+class PitchFrom(StrEnum):
+    """Where the pitch of units comes from."""
+
+    given = "given"
+    model = "model"
 
 
 @app.command()
@@ -69,6 +77,9 @@ def synthesize(
     f0: Annotated[
         Path | None, typer.Option("--f0", help="Store of `units prosody pitch`, for vocoders with pitch.")
     ] = None,
+    pitch_from: Annotated[
+        PitchFrom, typer.Option("--pitch-from", help="given: --f0 or the units file; model: predicted from the units.")
+    ] = PitchFrom.given,
     speed: Annotated[float, typer.Option("--speed", min=0.1, max=10.0, help="2 speaks twice as quickly.")] = 1.0,
     pitch: Annotated[
         float, typer.Option("--pitch", min=-24, max=24, help="Semitones to raise it by, for vocoders with pitch.")
@@ -94,7 +105,7 @@ def synthesize(
         out,
         model,
         casting=Casting(speaker, manifest, embeddings, style),
-        delivery=Delivery(predict_durations, speed, pitch, loudness),
+        delivery=Delivery(predict_durations, speed, pitch, loudness, predict_pitch=pitch_from is PitchFrom.model),
         f0=f0,
         precision=precision.value,
         device_name=device,

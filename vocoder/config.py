@@ -53,7 +53,7 @@ class HifiganConfig(Config):
 
 
 class ModelConfig(Config):
-    """Kind and size of the generator and of the duration predictor, and what the generator is told beside units."""
+    """Kind and size of the generator and of the predictors, and what the generator is told beside units."""
 
     kind: Literal["istft", "hifigan"] = "istft"
     # What the generator is told; see `frames.Frames` and `voices.Voices`.
@@ -74,6 +74,10 @@ class ModelConfig(Config):
     duration: Literal["residual", "variance", "none"] = "residual"
     duration_width: int = Field(default=128, ge=8)
     duration_layers: int = Field(default=3, ge=1)
+    # For models with pitch: predicts it for units that come without.
+    pitch_predictor: bool = True
+    pitch_width: int = Field(default=128, ge=8)
+    pitch_dilations: tuple[int, ...] = (1, 2, 4, 8)
 
     @model_validator(mode="after")
     def _bins_are_counted(self) -> "ModelConfig":
@@ -88,6 +92,7 @@ class LossConfig(Config):
     mel: float = 2.0
     stft: float = 0.3
     duration: float = 1.0
+    pitch: float = 1.0
     fft_sizes: tuple[int, ...] = Field(default=(1024, 512, 256), min_length=1)  # the log-mel term uses the first
     n_mels: int = 80
 

@@ -13,7 +13,8 @@ import torch
 from textless.errors import UserError
 from vocoder.f0_config import F0ModelConfig
 from vocoder.f0_quantizer import CHANNELS, SCALE, F0Quantizer
-from vocoder.foreign import ForeignWeights, Settings
+from vocoder.foreign import ForeignWeights
+from vocoder.foreign_config import Settings
 from vocoder.intonation import tracker_at
 
 PREFIX = "quantizer."
@@ -29,25 +30,26 @@ def load_f0_quantizer(said: Settings, weights: ForeignWeights) -> F0Quantizer | 
     Raises:
         UserError: the configuration does not fit the weights.
     """
-    if not any(name.startswith(PREFIX) for name in weights.state) or not said.get("f0_normalize"):
+    if not any(name.startswith(PREFIX) for name in weights.state) or not said.f0_normalize:
         weights.drop(PREFIX)
         return None
-    codes, encoder = said["f0_quantizer"]["f0_vq_params"], said["f0_quantizer"]["f0_encoder_params"]
-    if list(encoder["strides_t"]) != [2] or len(encoder["downs_t"]) != 1 or encoder.get("m_conv", 1.0) != 1.0:
+    assert said.f0_quantizer is not None
+    codes, encoder = said.f0_quantizer.f0_vq_params, said.f0_quantizer.f0_encoder_params
+    if encoder.strides_t != (2,) or len(encoder.downs_t) != 1 or encoder.m_conv != 1.0:
         raise UserError(
-            f"{said.path}: an F0 quantizer with strides_t {encoder['strides_t']}, downs_t {encoder['downs_t']} and "
-            f"m_conv {encoder.get('m_conv', 1.0)} is not known; published ones have [2], [4] and 1"
+            f"{weights.config}: an F0 quantizer with strides_t {list(encoder.strides_t)}, downs_t "
+            f"{list(encoder.downs_t)} and m_conv {encoder.m_conv} is not known; published ones have [2], [4] and 1"
         )
     config = F0ModelConfig.parse(
         {
-            "codes": codes["l_bins"],
-            "dimension": codes["emb_width"],
-            "width": encoder["width"],
-            "halvings": encoder["downs_t"][0],
-            "depth": encoder["depth"],
-            "dilation_growth": encoder["dilation_growth_rate"],
+            "codes": codes.l_bins,
+            "dimension": codes.emb_width,
+            "width": encoder.width,
+            "halvings": encoder.downs_t[0],
+            "depth": encoder.depth,
+            "dilation_growth": encoder.dilation_growth_rate,
         },
-        str(said.path),
+        str(weights.config),
     )
     quantizer = F0Quantizer(config, float(RATE), tracker_at(RATE).sha256())
     state = {name: torch.zeros_like(value) for name, value in quantizer.state_dict().items()}

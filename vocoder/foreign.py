@@ -1,11 +1,10 @@
-"""A published checkpoint as it lies on the disk: its weights by name, and what its config.json says.
+"""The weights of a published checkpoint, by name.
 
 Every weight is asked for with the shape that the configuration gives it, so that a configuration of another model, or a
 stream that is not known, is noticed and named.
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import safetensors.torch
 import torch
 
 from textless.errors import UserError
-from textless.files import read_json, require
+from textless.files import require
 from textless.pickles import read_torch
 
 # Scale and direction of a weight-normed convolution: PyTorch's names before 2.0, and since
@@ -52,31 +51,6 @@ def read_weights(path: Path) -> State:
             f"{path} is no unit HiFi-GAN: it lacks dict.weight, the units' embedding, and has {listed(state)}"
         )
     return state
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a config.json says."""
-
-    path: Path
-    values: Mapping[str, Any]
-
-    def __getitem__(self, name: str) -> Any:  # noqa: ANN401
-        if name not in self.values:
-            raise UserError(f"{self.path} does not say {name}: give the checkpoint's own config.json")
-        return self.values[name]
-
-    def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
-        """A setting, or its default."""
-        return self.values.get(name, default)
-
-
-def read_settings(path: Path) -> Settings:
-    """Read a config.json; raises `UserError` if it is none."""
-    values = read_json(require(path, "configuration of the checkpoint"))
-    if not isinstance(values, dict):
-        raise UserError(f"{path} is no object of settings")
-    return Settings(path, values)
 
 
 class ForeignWeights:

@@ -15,6 +15,7 @@ from vocoder.conditioning import PitchInput, SpeakerInput, StyleInput, checked_p
 from vocoder.config import ModelConfig, hop_length
 from vocoder.frames import N_FEATURES, Frames
 from vocoder.harmonics import hertz, phases, pulses
+from vocoder.residual import Block
 from vocoder.voices import Voices
 
 
@@ -26,7 +27,9 @@ class Generator(nn.Module):
         self.upsample = config.upsample
         self.reach = sum(config.dilations)  # frames of the backbone
         self.features = Features(config, k, n_speakers)
-        self.backbone = nn.ModuleList(Block(config, dilation) for dilation in config.dilations)
+        self.backbone = nn.ModuleList(
+            Block(config.width, config.hidden, dilation, config.residual_scale) for dilation in config.dilations
+        )
         self.norm = nn.LayerNorm(config.width)
         self.hop = hop_length(frame_rate)
         self.head = ISTFTHead(config.width, hop_length(frame_rate, config.upsample), voiced=config.pitch == "raw")
@@ -85,31 +88,6 @@ class Features(nn.Module):
             if table is not None:
                 x = x + table(voices)[:, None]
         return (x[:, :, None] + self.part).flatten(1, 2)  # (B, T, upsample, D) -> (B, T × upsample, D)
-
-
-class Block(nn.Module):
-    """Every frame looks at itself and at the frames ±dilation away: a convolution of width 3, written as a product."""
-
-    def __init__(self, config: ModelConfig, dilation: int) -> None:
-        super().__init__()
-        self.dilation = dilation
-        self.norm = nn.LayerNorm(config.width)
-        self.expand = nn.Linear(3 * config.width, config.hidden)
-        self.project = nn.Linear(config.hidden, config.width)
-        self.scale = nn.Parameter(torch.tensor(config.residual_scale))
-
-    def forward(self, x: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
-        """`(B, T, width)` → the same shape; `valid` `(B, T)` is true within the utterances."""
-        # The mask stands after the norm, whose bias would otherwise leak from the padding into the last frames.
-        y = shifted(self.norm(x) * valid[:, :, None], self.dilation)
-        return x + self.scale * self.project(F.gelu(self.expand(y)))
-
-
-def shifted(x: torch.Tensor, distance: int) -> torch.Tensor:
-    """`(B, T, D)` → `(B, T, 3D)`: the frames `distance` before, here, and `distance` after; zeros beyond the ends."""
-    size = x.shape[1]
-    wide = F.pad(x, (0, 0, distance, distance))
-    return torch.cat([wide[:, :size], x, wide[:, 2 * distance :]], dim=2)
 
 
 class ISTFTHead(nn.Module):

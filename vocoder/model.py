@@ -1,4 +1,4 @@
-"""The trained object: generator and duration predictor of one quantizer and a list of speakers.
+"""The trained object: generator and predictors of one quantizer and a list of speakers.
 
 Both kinds of generator (`ModelConfig.kind`) keep one contract:
 
@@ -7,7 +7,8 @@ Both kinds of generator (`ModelConfig.kind`) keep one contract:
 for padded frames `(B, T)` (units, features and, where `ModelConfig.pitch` asks for it, pitch: see `frames.py`) and one
 voice an utterance (see `voices.py`). The waveform is zero beyond an utterance's length, and neither padding nor the
 other utterances of the batch change it. A frame's samples depend on `generator.context` frames to either side at most.
-`durations(units (B, N), voices, lengths (B,))` predicts log(duration + 1) `(B, N)`.
+`durations(units (B, N), voices, lengths (B,))` predicts log(duration + 1) `(B, N)`, and
+`pitch_predictor(frames, voices, lengths)` the pitch of frames (see `pitch_predictor.py`).
 
 This module owns the vocoder's model directory (`model.safetensors`, `config.json`).
 """
@@ -29,13 +30,14 @@ from vocoder.durations import DurationPredictor, VariancePredictor
 from vocoder.f0_quantizer import F0Quantizer
 from vocoder.generator import Generator
 from vocoder.hifigan import UnitHifigan
+from vocoder.pitch_predictor import PitchPredictor
 from vocoder.voices import Voices
 
-FORMAT, VERSION = "textless-vocoder", 2
+FORMAT, VERSION = "textless-vocoder", 3
 
 
 class VocoderModel(nn.Module):
-    """Generator and duration predictor, trained together, with what their inputs mean.
+    """Generator and predictors, trained together, with what their inputs mean.
 
     Attributes:
         speakers: names; the table's rows, or those whose mean embeddings are known.
@@ -85,6 +87,8 @@ class VocoderModel(nn.Module):
                 self.durations = VariancePredictor(config, quantizer.k)
             case "none":
                 self.durations = None
+        predicts = config.pitch_predictor and config.pitch != "none"
+        self.pitch_predictor = PitchPredictor(config, quantizer.k, len(speakers)) if predicts else None
         if config.speaker == "embedding":
             self.register_buffer("embeddings", torch.zeros(len(speakers), config.speaker_size))
         if config.pitch == "raw":
@@ -135,8 +139,11 @@ class VocoderModel(nn.Module):
         header, weights = load_model(directory, FORMAT, VERSION)
         source = str(directory)
         pitch, f0_quantizer = header.get("pitch"), header.get("f0_quantizer")
+        said = header["model"]
+        if header["version"] < 3:  # pitch was not yet predicted
+            said = said | {"pitch_predictor": False}
         model = cls(
-            ModelConfig.parse(header["model"], source),
+            ModelConfig.parse(said, source),
             QuantizerIdentity.parse(header["quantizer"], source),
             header["speakers"],
             styles=header.get("styles", ()),

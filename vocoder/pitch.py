@@ -52,17 +52,28 @@ def fitted_pitch(
             f"{utterance_id} has pitch bins {int(pitch.min())}..{int(pitch.max())}, the vocoder knows "
             f"0..{model.config.n_pitch_bins - 1}"
         )
-    fitted = pitch[torch.from_numpy(retime(durations, new))]
-    if semitones:
-        fitted = fitted.clone()
-        fitted[:, 0] += semitones * math.log(2) / 12 * fitted[:, 1]
-    return fitted
+    return raised(pitch[torch.from_numpy(retime(durations, new))], semitones)
+
+
+def raised(pitch: torch.Tensor, semitones: float) -> torch.Tensor:
+    """Raw pitch `(T, 2)` so many semitones higher; with none, any pitch as it is."""
+    if not semitones:
+        return pitch
+    return torch.stack([pitch[:, 0] + semitones * math.log(2) / 12 * pitch[:, 1], pitch[:, 1]], dim=1)
 
 
 def lacking(model: VocoderModel, utterance_id: str) -> UserError:
     """The error of an utterance without the pitch that its vocoder needs."""
     form = model.config.pitch
     return UserError(f"{utterance_id} has no pitch, but the vocoder {_DESCRIBED[form]}: {_REMEDY[form]}")
+
+
+def not_predicted(utterance_id: str) -> UserError:
+    """The error of a vocoder that is to tell the pitch of units and cannot."""
+    return UserError(
+        f"{utterance_id} has no pitch and the vocoder does not predict it: it has none, or was imported, trained by an "
+        "older version or with model.pitch_predictor = false; train it again, or give the pitch"
+    )
 
 
 def not_shifted(model: VocoderModel) -> UserError:
@@ -79,9 +90,13 @@ _DESCRIBED = {
     "bins": "reads pitch in bins, one a frame",
 }
 _REMEDY = {
-    "raw": "track it with `textless units prosody pitch` and give the store with --f0",
+    "raw": (
+        "track it with `textless units prosody pitch` and give the store with --f0; units that nobody spoke have the "
+        "pitch that the vocoder predicts, with --pitch-from model"
+    ),
     "bins": (
         "put it beside the units with `textless units prosody pitch`, `fit` and `add`; a vocoder with its own F0 "
-        "quantizer takes the store of `prosody pitch` with --f0"
+        "quantizer takes the store of `prosody pitch` with --f0; units that nobody spoke have the pitch that the "
+        "vocoder predicts, with --pitch-from model"
     ),
 }

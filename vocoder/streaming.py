@@ -6,8 +6,8 @@ for units, durations in source:
 play(stream.finish())
 
 What comes out, put together, is what `Vocoder.synthesize` makes of all units at once, up to the order of float32 sums.
-The price is latency: samples wait for the frames that they depend on, and predicted durations for the units that these
-depend on.
+The price is latency: samples wait for the frames that they depend on, predicted pitch for frames as well, and predicted
+durations for the units that these depend on.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ import torch
 from units.files import Units
 from vocoder.frames import expand_frames
 from vocoder.pitch import fitted_pitch
+from vocoder.pitch_stream import PitchStream
 from vocoder.stretches import Stretches
 from vocoder.vocoder import Vocoder, at_speed
 from vocoder.voices import Voices
@@ -26,12 +27,18 @@ class VocoderStream:
     """Synthesis of one utterance whose units come in pieces.
 
     Attributes:
-        latency_frames: frames that samples wait for.
+        latency_frames: frames that samples, and the pitch that is predicted for them, wait for.
         latency_units: units that predicted durations wait for, besides.
     """
 
     def __init__(
-        self, vocoder: Vocoder, voice: Voices | None = None, *, speed: float = 1.0, semitones: float = 0.0
+        self,
+        vocoder: Vocoder,
+        voice: Voices | None = None,
+        *,
+        speed: float = 1.0,
+        semitones: float = 0.0,
+        predict_pitch: bool = False,
     ) -> None:
         """Begin an utterance.
 
@@ -40,6 +47,10 @@ class VocoderStream:
             voice: who speaks (see `Vocoder.voice`); None: the first speaker.
             speed: 2 speaks twice as quickly.
             semitones: added to raw pitch.
+            predict_pitch: predict the pitch of units that come without, for models with pitch.
+
+        Raises:
+            UserError: the vocoder is to predict pitch and cannot.
         """
         if speed <= 0:
             raise ValueError(f"speed must be positive, not {speed}")
@@ -48,7 +59,9 @@ class VocoderStream:
         self.speed = speed
         self.semitones = semitones
         predictor = vocoder.model.durations
-        self.latency_frames = vocoder.model.generator.context
+        told = not predict_pitch or vocoder.model.config.pitch == "none"
+        self._pitch = None if told else PitchStream(vocoder, self.voice, semitones)
+        self.latency_frames = vocoder.model.generator.context + (0 if self._pitch is None else self._pitch.context)
         self.latency_units = 0 if predictor is None else predictor.context
         self._stretches = Stretches(vocoder.model, self.voice)
         self._elapsed = 0  # frames, before speed was applied
@@ -70,7 +83,8 @@ class VocoderStream:
         Args:
             units: `(N,)`.
             durations: the whole duration of each in frames, `(N,)`; None: they are predicted.
-            pitch: for models with pitch, that of the frames, `(sum of durations, 2)` or `(sum of durations,)`.
+            pitch: for models with pitch, that of the frames, `(sum of durations, 2)` or `(sum of durations,)`; None:
+                it is predicted, where `predict_pitch` allows it.
 
         Raises:
             UserError: units outside the codebook, pitch that the model needs and does not get, or durations that it
@@ -90,7 +104,10 @@ class VocoderStream:
 
     def finish(self) -> torch.Tensor:
         """The rest of the samples; another utterance may follow."""
-        waveform = torch.cat([self._speak(0), self._stretches.finish()])
+        pieces = [self._speak(0)]
+        if self._pitch is not None and (rest := self._pitch.finish()) is not None:
+            pieces.append(self._stretches.push(rest))
+        waveform = torch.cat([*pieces, self._stretches.finish()])
         self._elapsed, self._untimed, self._spoken = 0, [], 0
         return waveform
 
@@ -108,5 +125,11 @@ class VocoderStream:
     def _speak_timed(self, units: Sequence[int], durations: Sequence[int], pitch: torch.Tensor | None) -> torch.Tensor:
         lasting = at_speed(durations, self.speed, self._elapsed)
         self._elapsed += sum(durations)
-        fitted = fitted_pitch(self.vocoder.model, pitch, durations, lasting, self.semitones, "the stream")
-        return self._stretches.push(expand_frames(units, lasting, fitted))
+        fitted = None
+        if pitch is not None or self._pitch is None:
+            fitted = fitted_pitch(self.vocoder.model, pitch, durations, lasting, self.semitones, "the stream")
+        frames = expand_frames(units, lasting, fitted)
+        if self._pitch is None:
+            return self._stretches.push(frames)
+        ready = self._pitch.push(frames)
+        return torch.zeros(0) if ready is None else self._stretches.push(ready)

@@ -1,7 +1,7 @@
 """Turn a file of units into a folder of WAVs."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -10,6 +10,7 @@ from textless.audio import io
 from textless.audio.batches import bucket
 from textless.audio.manifest import Skipped, Utterance, write_skipped
 from textless.distributed import file_world, my_shards, shard_slice
+from textless.errors import UserError
 from textless.features.store import HEADER_NAME
 from textless.files import sha256, sha256_file, shard_paths
 from textless.progress import say, track
@@ -20,6 +21,7 @@ from vocoder.casting import Cast, Casting, Contours
 from vocoder.files import SynthesisFolder, write_pieces
 from vocoder.loudness import gain_to
 from vocoder.model import weights_sha256
+from vocoder.pitch import not_predicted
 from vocoder.vocoder import MAX_FRAMES, Vocoder, load_vocoder
 
 
@@ -32,12 +34,14 @@ class Delivery:
         speed: 2 speaks twice as quickly.
         semitones: added to the pitch, for vocoders with raw pitch or an F0 quantizer.
         loudness: of every utterance in LUFS; None: as it comes.
+        predict_pitch: for vocoders with pitch; none is read then.
     """
 
     predict_durations: bool = False
     speed: float = 1.0
     semitones: float = 0.0
     loudness: float | None = None
+    predict_pitch: bool = False
 
 
 @dataclass
@@ -121,12 +125,21 @@ class Studio:
         self.vocoder = vocoder
         self.delivery = delivery
         self.cast = Cast(casting, file.utterances, vocoder)
-        self.contours = Contours.of(vocoder, file, f0, casting.own_speakers(), delivery.semitones)
+        if not delivery.predict_pitch:
+            self.contours = Contours.of(vocoder, file, f0, casting.own_speakers(), delivery.semitones)
+        elif f0 is not None:
+            raise UserError(f"pitch is either read from {f0} or predicted: leave out --f0 or --pitch-from model")
+        elif vocoder.model.pitch_predictor is None and file.utterances:
+            raise not_predicted(file.utterances[0].id)
+        else:
+            self.contours = Contours(None, {})
 
     def record(self, folder: SynthesisFolder, items: Sequence[Units], tally: Tally) -> None:
         """Write the WAVs of some utterances: a batch, or a single one of any length."""
         how = self.delivery
         voices = [self.cast.voice(item.id, self.contours.level(item)) for item in items]
+        if how.predict_pitch:  # not what the units file has
+            items = [replace(item, streams={}) for item in items]
         pitch = [self.contours.pitch(item) for item in items]
         # A contour of the store is shifted already, before an F0 quantizer makes codes of it.
         semitones = how.semitones if self.contours.intonation is None else 0.0
@@ -138,6 +151,7 @@ class Studio:
                 speed=how.speed,
                 pitch=pitch[0],
                 semitones=semitones,
+                predict_pitch=how.predict_pitch,
             )
             self._write(folder.wav(items[0].id), pieces, tally)
             return
@@ -148,6 +162,7 @@ class Studio:
             speed=how.speed,
             pitch=pitch,
             semitones=semitones,
+            predict_pitch=how.predict_pitch,
         )
         for item, waveform in zip(items, waveforms, strict=True):
             gain = 1.0 if how.loudness is None else gain_to(waveform, how.loudness)

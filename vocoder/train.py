@@ -23,6 +23,7 @@ from vocoder.discriminators import discriminator_loss, feature_matching, generat
 from vocoder.durations import duration_error
 from vocoder.losses import SpectralLoss
 from vocoder.model import VocoderModel
+from vocoder.pitch_predictor import pitch_error
 from vocoder.reading import SHORTEST_SECONDS, load_corpus
 
 VALID_FRAMES = 3000  # of one padded batch
@@ -85,6 +86,12 @@ def train(  # noqa: C901, PLR0915 - the loop is meant to be read from top to bot
                 errors = duration_error(predicted, batch.durations, batch.run_lengths)
                 terms["duration"] = errors * world.size / total(batch.run_lengths.sum())
                 loss = loss + config.loss.duration * terms["duration"]
+            if model.pitch_predictor is not None and batch.frames.pitch is not None:
+                with autocast(device, config.precision):
+                    contour = model.pitch_predictor(batch.frames, batch.voices, batch.lengths)
+                errors = pitch_error(contour, batch.frames.pitch, batch.lengths)
+                terms["pitch"] = errors * world.size / total(batch.lengths.sum())
+                loss = loss + config.loss.pitch * terms["pitch"]
 
             if config.adversarial.start_step is not None and step >= config.adversarial.start_step:
                 with autocast(device, config.precision):
@@ -195,7 +202,7 @@ def _save(run: Run, model: VocoderModel, step: int, parts: dict[str, Stateful], 
 def evaluate(model: VocoderModel, spectral: SpectralLoss, corpus: Corpus, world: World) -> dict[str, float]:
     """Mean distances on whole recordings, resynthesised with their true durations, in float32."""
     device = next(model.parameters()).device
-    sums = dict.fromkeys(("mel", "stft", "duration", "frames", "runs"), 0.0)
+    sums = dict.fromkeys(("mel", "stft", "duration", "pitch", "frames", "runs"), 0.0)
     model.eval()
     for segments in corpus.whole(VALID_FRAMES)[world.rank :: world.size]:
         batch = corpus.collate(segments, None).to(device)
@@ -206,9 +213,13 @@ def evaluate(model: VocoderModel, spectral: SpectralLoss, corpus: Corpus, world:
         if model.durations is not None:
             predicted = model.durations(batch.units, batch.voices, batch.run_lengths)
             sums["duration"] += float(duration_error(predicted, batch.durations, batch.run_lengths))
+        if model.pitch_predictor is not None and batch.frames.pitch is not None:
+            contour = model.pitch_predictor(batch.frames, batch.voices, batch.lengths)
+            sums["pitch"] += float(pitch_error(contour, batch.frames.pitch, batch.lengths))
         sums["frames"] += int(batch.lengths.sum())
         sums["runs"] += int(batch.run_lengths.sum())
     model.train()
     summed = dict(zip(sums, total(torch.tensor(list(sums.values()), dtype=torch.float64)).tolist(), strict=True))
-    found = {f"valid_{name}": summed[name] / summed["frames"] for name in ("mel", "stft")}
+    names = ("mel", "stft") if model.pitch_predictor is None else ("mel", "stft", "pitch")
+    found = {f"valid_{name}": summed[name] / summed["frames"] for name in names}
     return found if model.durations is None else found | {"valid_duration": summed["duration"] / summed["runs"]}

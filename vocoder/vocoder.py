@@ -6,6 +6,7 @@ waveforms = vocoder.synthesize([Units("a", [4, 71, 3], [2, 5, 3])], speakers=["k
 
 import difflib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from vocoder.frames import Frames, expand_frames, pad_frames
 from vocoder.hifigan import UnitHifigan
 from vocoder.intonation import stream_pitch
 from vocoder.model import VocoderModel
-from vocoder.pitch import fitted_pitch
+from vocoder.pitch import fitted_pitch, not_predicted
 from vocoder.stretches import Stretches
 from vocoder.voices import Voices, join_voices
 
@@ -119,6 +120,7 @@ class Vocoder:
         speed: float = 1.0,
         pitch: Sequence[torch.Tensor | None] | None = None,
         semitones: float = 0.0,
+        predict_pitch: bool = False,
     ) -> list[torch.Tensor]:
         """Waveforms of utterances, in their order; neither order nor batching changes one.
 
@@ -130,6 +132,7 @@ class Vocoder:
             pitch: for models with pitch, that of each utterance as its durations are (see `frames.py`), `(T, 2)` or
                 `(T,)`; where there is none, the stream `f0` of the units.
             semitones: added to raw pitch.
+            predict_pitch: predict the pitch of utterances that have none, for models with pitch.
 
         Returns:
             `(S,)` float32 on the CPU, `hop` samples a frame; not clipped, samples beyond ±1 are possible.
@@ -140,7 +143,13 @@ class Vocoder:
         """
         voices = self._voices(utterances, speakers)
         whole = self._frames(
-            utterances, voices, pitch, predict_durations=predict_durations, speed=speed, semitones=semitones
+            utterances,
+            voices,
+            pitch,
+            predict_durations=predict_durations,
+            speed=speed,
+            semitones=semitones,
+            predict_pitch=predict_pitch,
         )
         waveforms = [torch.zeros(0)] * len(utterances)
         for batch in bucket([len(frames) for frames in whole], MAX_FRAMES):
@@ -167,11 +176,18 @@ class Vocoder:
         speed: float = 1.0,
         pitch: torch.Tensor | None = None,
         semitones: float = 0.0,
+        predict_pitch: bool = False,
     ) -> Iterator[torch.Tensor]:
         """The waveform of one utterance of any length, in pieces `(S,)`, in constant memory; see `synthesize`."""
         voices = self._voices([utterance], [speaker])
         (frames,) = self._frames(
-            [utterance], voices, [pitch], predict_durations=predict_durations, speed=speed, semitones=semitones
+            [utterance],
+            voices,
+            [pitch],
+            predict_durations=predict_durations,
+            speed=speed,
+            semitones=semitones,
+            predict_pitch=predict_pitch,
         )
         return self._stretches(frames, voices[0])
 
@@ -183,6 +199,27 @@ class Vocoder:
             UserError: the vocoder cannot tell, or a speaker that it does not know.
         """
         return self._predicted(utterances, self._voices(utterances, speakers))
+
+    @torch.inference_mode()
+    def predict_pitch(self, frames: Frames, voice: Voices, utterance_id: str = "the utterance") -> torch.Tensor:
+        """Pitch that one utterance should have.
+
+        Args:
+            frames: the utterance, `(T,)`, or a stretch of it.
+            voice: who speaks.
+            utterance_id: for messages.
+
+        Returns:
+            Raw pitch `(T, 2)` or bins `(T,)`, on the CPU.
+
+        Raises:
+            UserError: the vocoder cannot tell.
+        """
+        predictor = self.model.pitch_predictor
+        if predictor is None:
+            raise not_predicted(utterance_id)
+        batch, lengths = pad_frames([replace(frames, pitch=None, phase=None)])
+        return predictor.predict(batch.to(self.device), voice, lengths.to(self.device))[0].cpu()
 
     def check_units(self, units: Sequence[int], utterance_id: str) -> None:
         """Raise `UserError` if there are units outside the codebook."""
@@ -207,6 +244,7 @@ class Vocoder:
         predict_durations: bool,
         speed: float,
         semitones: float,
+        predict_pitch: bool,
     ) -> list[Frames]:
         """What the generator reads, `(T,)` an utterance, on the CPU."""
         for item in utterances:
@@ -216,10 +254,13 @@ class Vocoder:
             raise ValueError(f"{len(utterances)} utterances but pitch for {len(contours)}")
         timed = self._timed(utterances, voices, predict_all=predict_durations, speed=speed)
         found = []
-        for item, contour, durations in zip(utterances, contours, timed, strict=True):
+        for item, contour, durations, voice in zip(utterances, contours, timed, voices, strict=True):
             if contour is None and self.model.config.pitch == "bins" and STREAM in item.streams:
                 contour = stream_pitch(item)  # noqa: PLW2901
             before = item.durations if item.durations is not None else [1] * len(item.units)
+            if contour is None and predict_pitch and self.model.config.pitch != "none":
+                contour = self.predict_pitch(expand_frames(item.units, durations), voice, item.id)  # noqa: PLW2901
+                before = durations
             fitted = fitted_pitch(self.model, contour, before, durations, semitones, item.id)
             found.append(expand_frames(item.units, durations, fitted))
         return found

@@ -1,0 +1,163 @@
+"""What `vocoder_quality.py` found, as a table, a picture and a page with sounds."""
+
+import base64
+import html
+import io as bytes_io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+import soundfile
+from matplotlib import pyplot as plt
+
+from textless.audio import io
+from textless.audio.manifest import read_manifest
+from textless.files import atomic_write
+
+HEADINGS = (
+    "",
+    "PER",
+    "× original's",
+    "MCD dB",
+    "F0 cents",
+    "in a semitone",
+    "GPE",
+    "VDE",
+    "FFE",
+    "cosine",
+    "nearer to target",
+    "bit/s",
+)
+Results = Mapping[str, Mapping[str, Any]]
+
+
+def rows(results: Results) -> list[tuple[str, ...]]:
+    """A line for every arm, the originals' phone error rate first."""
+    found = []
+    for label, answer in results.items():
+        if "reader" in answer:
+            original = next((rate for other in results.values() if (rate := _original(other)) is not None), None)
+            rate = 100 * float(answer["reader"])
+            beside = "" if original is None else f"{rate / original:.2f}"
+            found.append((label, f"{rate:.1f}", beside, *[""] * (len(HEADINGS) - 3)))
+        else:
+            found.append((label, *_cells(answer)))
+    return found
+
+
+def _original(answer: Mapping[str, Any]) -> float | None:
+    if "content" not in answer:
+        return None
+    return float(answer["content"]["original"]["phone_error_rate_percent"])
+
+
+def _cells(answer: Mapping[str, Any]) -> tuple[str, ...]:
+    rate = float(answer["content"]["resynthesis"]["phone_error_rate_percent"])
+    original, f0 = _original(answer), answer["f0"]
+    speakers, bits = answer.get("speakers", {}), answer.get("bit_rate", {})
+    to = speakers.get("cosine_to_target") or speakers.get("cosine_to_original")
+    nearer = speakers.get("nearer_to_target")
+    return (
+        f"{rate:.1f}",
+        f"{rate / original:.2f}" if original else "",
+        f"{answer['mcd_warped']['db']:.2f}",
+        _number(f0["rmse_cents"], "{:.0f}"),
+        *(_number(f0[name], "{:.1%}") for name in ("semitone_share", "gpe", "vde", "ffe")),
+        _number(to, "{:.2f}"),
+        _number(nearer, "{:.1%}"),
+        _number(bits.get("bits_per_second"), "{:.0f}"),
+    )
+
+
+def _number(value: float | None, shape: str) -> str:
+    return "" if value is None else shape.format(value)
+
+
+def markdown(table: Sequence[Sequence[str]]) -> str:
+    """The table for a results file."""
+    lines = [HEADINGS, ["---"] * len(HEADINGS), *table]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def line(row: Sequence[str]) -> str:
+    """One row as one line."""
+    return row[0] + ": " + ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[1:], row[1:], strict=True) if cell)
+
+
+def plot(results: Results) -> bytes:
+    """Phone error rate against minutes of training, as a PNG."""
+    figure, axes = plt.subplots(figsize=(6.5, 3.6))
+    axes.spines[["top", "right"]].set_visible(False)
+    arms: dict[str, list[tuple[float, float]]] = {}
+    for answer in results.values():
+        if answer.get("minutes"):
+            rate = float(answer["content"]["resynthesis"]["phone_error_rate_percent"])
+            arms.setdefault(answer["arm"], []).append((answer["minutes"], rate))
+    for name, points in arms.items():
+        axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    for label, answer in results.items():
+        if "reader" in answer:
+            axes.axhline(100 * answer["reader"], linestyle=":", linewidth=1, color="#8a94a3")
+            axes.annotate(label, (0.35, 100 * answer["reader"]), fontsize=7, color="#667080", va="bottom")
+    original = next((rate for answer in results.values() if (rate := _original(answer)) is not None), None)
+    if original is not None:
+        axes.axhline(original, linewidth=1, color="#4b7f52")
+        axes.annotate("originals", (0.35, original), fontsize=7, color="#4b7f52", va="bottom")
+    axes.set_xscale("log")
+    axes.set_xlabel("minutes of training, two cores")
+    axes.set_ylabel("phone error rate, %")
+    if arms:
+        axes.legend(frameon=False, fontsize=7)
+    buffer = bytes_io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
+    plt.close(figure)
+    return buffer.getvalue()
+
+
+def write(out: Path, results: Results, commands: Sequence[str], examples: int) -> None:
+    """Write `out/report.html`: the table, the picture, the first recordings in every arm, and the commands."""
+    table = rows(results)
+    head = "".join(f"<th>{name}</th>" for name in HEADINGS)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table)
+    picture = base64.b64encode(plot(results)).decode()
+    manifest = read_manifest(out / "test.tsv")
+    folders = sorted({path.parent for path in out.glob("*/**/synthesis.json")} | {out / "copy" / "spoken"})
+    sounds = []
+    for utterance in manifest.utterances[:examples]:
+        places = [("original", manifest.audio_path(utterance))]
+        places += [(str(folder.relative_to(out)), folder / f"{utterance.id}.wav") for folder in folders]
+        players = "".join(_player(name, path) for name, path in places if path.exists())
+        sounds.append(f"<h2>{html.escape(utterance.id)}</h2><div>{players}</div>")
+    listed = html.escape("\n".join(commands))
+    with atomic_write(out / "report.html") as file:
+        file.write(
+            PAGE.format(
+                head=head, body=body, picture=picture, sounds="".join(sounds), n_commands=len(commands), listed=listed
+            )
+        )
+
+
+def _player(name: str, path: Path) -> str:
+    buffer = bytes_io.BytesIO()
+    soundfile.write(buffer, io.load(path).numpy(), io.SAMPLE_RATE, format="MP3")
+    sound = base64.b64encode(buffer.getvalue()).decode()
+    return (
+        f"<figure><figcaption>{html.escape(name)}</figcaption>"
+        f'<audio controls preload="none" src="data:audio/mpeg;base64,{sound}"></audio></figure>'
+    )
+
+
+PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Resynthesis</title>
+<style>body {{ max-width: 70rem; margin: auto; padding: 1rem; font: 15px/1.5 system-ui, sans-serif }}
+td, th {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid #dde2e8 }}
+figure {{ display: inline-block; margin: .3rem 1rem }} figcaption {{ font-size: .8rem }} pre {{ overflow-x: auto }}
+</style></head><body><h1>Resynthesis from units</h1>
+<table><tr>{head}</tr>{body}</table>
+<img alt="phone error rate against minutes of training" src="data:image/png;base64,{picture}">
+{sounds}
+<details><summary>{n_commands} commands</summary><pre>{listed}</pre></details></body></html>
+"""
