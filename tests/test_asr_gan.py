@@ -1,16 +1,21 @@
 """The networks and losses of wav2vec-U against plain PyTorch and loops, in both semantics."""
 
 import math
+from pathlib import Path
 
 import pytest
 import torch
+from oracles.wav2vec_u import LiteralDiscriminator, LiteralGenerator, LiteralTraining
 from torch import nn
 
-from unsup_asr.gan.config import DiscriminatorConfig, GeneratorConfig, LossConfig
+from textless.errors import UserError
+from unsup_asr.gan.adversaries import Adversaries, SpeechBatch
+from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, GeneratorConfig, LossConfig
 from unsup_asr.gan.convolution import TimeConvolution
+from unsup_asr.gan.data import one_hot
 from unsup_asr.gan.discriminator import Discriminator
 from unsup_asr.gan.generator import Generator, MaskedBatchNorm
-from unsup_asr.gan.losses import diversity, gradient_penalty, smoothness
+from unsup_asr.gan.losses import auxiliary, diversity, gradient_penalty, smoothness
 from unsup_asr.gan.segmenter import join_runs
 
 PHONES = 7
@@ -74,6 +79,22 @@ def test_runs_are_joined_by_their_mean_or_a_random_member() -> None:
     assert all((logits[1, :3] == sample[1, 0]).all(1).any() for sample in drawn)
 
 
+@pytest.mark.parametrize("hidden", [1, 2, 3])
+def test_the_discriminator_is_its_convolutions_and_its_slope_their_gradient(hidden: int) -> None:
+    judge = Discriminator(DiscriminatorConfig(dim=8, hidden_layers=hidden), PHONES).double()
+    literal = LiteralDiscriminator(PHONES, 8, hidden=hidden).double()
+    literal.load_state_dict(judge.state_dict())
+    phones, lengths = random(4, 12, PHONES).double().requires_grad_(), torch.tensor([12, 7, 2, 1])  # shorter than k too
+    torch.testing.assert_close(judge(phones, lengths), literal(phones, lengths))
+
+    slope = judge.slope(judge.drive(phones))
+    gradient = torch.autograd.grad(literal(phones).sum(), phones, create_graph=True)[0]
+    torch.testing.assert_close(slope, gradient)
+    ours = torch.autograd.grad(slope.norm(dim=1).square().sum(), judge.first.weight)[0]
+    theirs = torch.autograd.grad(gradient.norm(dim=1).square().sum(), literal.first.weight)[0]
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_the_discriminator_sees_the_past_alone_and_no_padding() -> None:
     judge = Discriminator(DiscriminatorConfig(dim=8, hidden_layers=2), PHONES)
     phones = random(2, 12, PHONES).softmax(-1)
@@ -111,5 +132,64 @@ def test_losses_equal_their_definitions_written_as_loops(semantics: str) -> None
     judge = Discriminator(DiscriminatorConfig(dim=8), PHONES)
     text, fake = random(3, 6, PHONES, seed=1).softmax(-1), random(3, 5, PHONES, seed=2).softmax(-1)
     share = torch.rand((3, 1, 1), generator=torch.Generator().manual_seed(3))
-    found = gradient_penalty(judge, text, fake, config, torch.Generator().manual_seed(3))
-    assert float(found) == pytest.approx(literal_penalty(judge, text, fake, share, semantics), rel=1e-4)
+    drives = judge.drive(text), judge.drive(fake)
+    found = gradient_penalty(judge, *drives, config, torch.Generator().manual_seed(3))
+    assert float(found.detach()) == pytest.approx(literal_penalty(judge, text, fake, share, semantics), rel=1e-4)
+    other = LossConfig(semantics="paper" if semantics == "code" else "code", penalty_semantics=semantics)
+    assert torch.equal(gradient_penalty(judge, *drives, other, torch.Generator().manual_seed(3)), found)
+
+
+def test_updates_are_those_of_the_released_code_number_for_number() -> None:
+    """Same parameters, same batches, same draws: after 20 updates the networks are the same."""
+    batch, time, dim = 6, 15, 5
+    config = GanConfig(data=DataConfig(speech=Path(), text=Path()), discriminator=DiscriminatorConfig(dim=16))
+    torch.manual_seed(0)
+    ours = Adversaries(config, dim, PHONES, torch.device("cpu"))
+    weights = {"smoothness": 0.5, "diversity": 4.0, "gradient_penalty": 1.5}
+    theirs = LiteralTraining(LiteralGenerator(dim, PHONES), LiteralDiscriminator(PHONES, 16), weights)
+    theirs.generator.load_state_dict(ours.generator.state_dict())
+    theirs.discriminator.load_state_dict(ours.discriminator.state_dict())
+    for number in range(20):
+        source = torch.Generator().manual_seed(number)
+        lengths, sizes = (torch.randint(2, time + 1, (batch,), generator=source) for _ in range(2))
+        lengths[0], sizes[1] = time, time - 3
+        features = random(batch, time, dim, seed=number) * (torch.arange(time) < lengths[:, None])[..., None]
+        phones = torch.randint(PHONES, (batch, int(sizes.max())), generator=source)
+
+        chance = torch.Generator().manual_seed(number)
+        torch.manual_seed(number)  # dropout
+        speech = SpeechBatch(features, lengths)
+        if number % 2 == 0:
+            found, _ = ours.update_generator(speech, chance)
+        else:
+            found, _ = ours.update_discriminator(speech, phones, sizes, chance, 1.5)
+
+        chance = torch.Generator().manual_seed(number)
+        draws, points = torch.rand((batch, time), generator=chance), torch.rand((batch, 1, 1), generator=chance)
+        torch.manual_seed(number)
+        text = one_hot(phones, sizes, PHONES)
+        expected = theirs.update(number, features, lengths, text, sizes, draws, points)
+        assert {name: float(value.detach()) for name, value in found.items()} == pytest.approx(expected, abs=1e-5)
+    for mine, other in ((ours.generator, theirs.generator), (ours.discriminator, theirs.discriminator)):
+        for name, value in mine.state_dict().items():
+            torch.testing.assert_close(value, other.state_dict()[name], rtol=0, atol=1e-5)
+
+
+def test_the_auxiliary_head_reads_the_branch_and_padding_changes_nothing() -> None:
+    with pytest.raises(UserError, match="residual branch"):
+        GeneratorConfig.parse({"auxiliary": 4}, "test")
+    generator = Generator(GeneratorConfig.second(), 6, PHONES).eval()
+    features, lengths = random(2, 20, 6), torch.tensor([20, 11])
+    both, alone = generator(features, lengths), generator(features[1:, :11], lengths[1:])
+    assert both.clusters is not None
+    assert alone.clusters is not None
+    assert both.clusters.shape == (2, 20, 64)  # at the rate of the features
+    torch.testing.assert_close(both.clusters[1, :11], alone.clusters[0])
+
+    targets = torch.randint(64, (2, 20), generator=torch.Generator().manual_seed(0))
+    pairs = [(b, t) for b in range(2) for t in range(int(lengths[b]))]
+    logs = both.clusters.detach().log_softmax(-1)
+    total = -sum(float(logs[b, t, targets[b, t]]) for b, t in pairs)
+    for semantics, count in (("code", 40), ("paper", 31)):
+        found = auxiliary(both.clusters, lengths, targets, LossConfig(semantics=semantics))
+        assert float(found.detach()) == pytest.approx(total / count, rel=1e-5)

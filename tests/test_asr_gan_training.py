@@ -12,11 +12,13 @@ from textless.errors import UserError
 from textless.training.run import Run
 from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, OptimizerConfig
 from unsup_asr.gan.data import Crops, one_hot
+from unsup_asr.gan.front_end import FrontEnd
 from unsup_asr.gan.model import PhoneRecognizer
-from unsup_asr.gan.train import Unpaired, train_on
+from unsup_asr.gan.train import train_on
+from unsup_asr.gan.unpaired import Unpaired
 from unsup_asr.phone_text import PhoneText
 
-PREPARED = {"encoder": "planted", "encoder_sha256": "0", "clusters": 8, "duration_penalty": 0.0}
+FRONT_END = FrontEnd("planted", "0" * 64, 50.0, 4, None, 1)
 CPU = torch.device("cpu")
 
 
@@ -24,7 +26,7 @@ def unpaired() -> Unpaired:
     random = np.random.default_rng(0)
     sentences = [random.integers(5, size=random.integers(6, 20)) for _ in range(60)]
     speech = [random.standard_normal((random.integers(6, 20), 4)).astype(np.float32) for _ in range(40)]
-    return Unpaired(speech, speech[:10], PhoneText(tuple("abcde"), sentences), PREPARED)
+    return Unpaired(speech, speech[:10], PhoneText(tuple("abcde"), sentences), FRONT_END)
 
 
 def configured(**values: Any) -> GanConfig:
@@ -38,6 +40,7 @@ def test_every_sequence_comes_once_an_epoch_and_cuts_lie_inside() -> None:
     crops = Crops(sequences, 3, 10, seed=1)
     rows = [(row, n) for update in range(2) for row, n in zip(*map(list, crops.batch(update)), strict=True)]
     assert sorted(int(row[0]) // 100 for row, _ in rows) == list(range(6))
+    assert all(not row[n:].any() for row, n in rows)
     for row, n in rows:
         whole = sequences[int(row[0]) // 100]
         assert n == min(10, len(whole))

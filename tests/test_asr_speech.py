@@ -11,8 +11,9 @@ from textless.errors import UserError
 from textless.features.store import FeatureStore, StoreHeader, write_header, write_shard
 from units.quantizer import load_quantizer
 from unsup_asr.cli import app
-from unsup_asr.prepare_speech import principal_components
-from unsup_asr.speech_segments import SpeechSegments, pool_neighbours, segment_means
+from unsup_asr.prepare_speech import SpeechOptions, prepare_speech
+from unsup_asr.segmentation import Segmentation, principal_components
+from unsup_asr.speech_segments import Segments, SpeechSegments, pool_neighbours, segment_means
 
 
 @pytest.fixture
@@ -81,3 +82,44 @@ def test_neighbours_are_pooled_and_the_last_is_repeated() -> None:
 def test_another_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not prepared speech"):
         SpeechSegments(tmp_path)
+
+
+def test_normalised_utterances_are_cut_the_same_at_any_level(features: Path, tmp_path: Path) -> None:
+    prepare(features, tmp_path / "speech", "--normalise")
+    model, store = Segmentation.load(tmp_path / "speech"), FeatureStore(features)
+    quiet = model.cut(3 * store["u1"] + np.arange(12, dtype=np.float32))
+    np.testing.assert_array_equal(quiet.clusters, SpeechSegments(tmp_path / "speech")["u1"].clusters)
+    np.testing.assert_allclose(quiet.means, SpeechSegments(tmp_path / "speech")["u1"].means, atol=1e-4)
+
+
+def test_other_speech_is_cut_as_the_first(features: Path, tmp_path: Path) -> None:
+    prepare(features, tmp_path / "speech", "--segments-per-second", "9")
+    summary = prepare(features, tmp_path / "again", "--like", str(tmp_path / "speech"), "--shards", "3")
+    first, second = SpeechSegments(tmp_path / "speech"), SpeechSegments(tmp_path / "again")
+    assert list(first) == list(second)
+    for utterance_id in first:
+        np.testing.assert_array_equal(first[utterance_id].means, second[utterance_id].means)
+        np.testing.assert_array_equal(first[utterance_id].frames, second[utterance_id].frames)
+    assert second.header["duration_penalty"] == first.header["duration_penalty"] > 0
+    assert summary["segments"] == first.header["segments"]
+
+
+def test_cutting_goes_on_where_it_was_killed(features: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(features, tmp_path / "whole", "--shards", "3")
+    cut, calls = Segmentation.cut, []
+
+    def killed(model: Segmentation, frames: np.ndarray) -> Segments:
+        calls.append(len(frames))
+        if len(calls) == 4:
+            raise RuntimeError
+        return cut(model, frames)
+
+    monkeypatch.setattr(Segmentation, "cut", killed)
+    with pytest.raises(RuntimeError):
+        prepare(features, tmp_path / "out", "--shards", "3")
+    with pytest.raises(UserError, match="begun with other"):
+        prepare_speech(features, tmp_path / "out", SpeechOptions(pca=5, clusters=4))
+    prepare(features, tmp_path / "out", "--shards", "3")
+    assert len(calls) == 4 + 4  # six utterances, two a shard, of which the first was finished
+    for path in sorted(p for p in (tmp_path / "whole").rglob("*") if p.is_file()):
+        assert (tmp_path / "out" / path.relative_to(tmp_path / "whole")).read_bytes() == path.read_bytes()

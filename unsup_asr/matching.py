@@ -13,12 +13,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from pydantic import Field
 
+from textless.config import Config
 from unsup_asr.skipgrams import Statistics, statistics, stretch
 
 
-@dataclass(frozen=True)
-class MatchingOptions:
+class MatchingOptions(Config):
     """How tables are searched.
 
     Attributes:
@@ -31,15 +32,15 @@ class MatchingOptions:
         seed: of the beginnings and the stretching.
     """
 
-    lags: int = 7
-    parts: int = 30
-    position_weight: float = 0.1
-    stretch: float = 0.1
-    restarts: int = 4
-    steps: int = 1600
-    first_rate: float = 0.1
-    last_rate: float = 0.001
-    spread: float = 0.1  # standard deviation of the beginnings
+    lags: int = Field(default=7, ge=1)
+    parts: int = Field(default=30, ge=1)
+    position_weight: float = Field(default=0.1, ge=0)
+    stretch: float = Field(default=0.1, ge=0, le=1)
+    restarts: int = Field(default=4, ge=1)
+    steps: int = Field(default=1600, ge=1)
+    first_rate: float = Field(default=0.1, gt=0)
+    last_rate: float = Field(default=0.001, gt=0)
+    spread: float = Field(default=0.1, ge=0)  # standard deviation of the beginnings
     seed: int = 0
 
 
@@ -61,7 +62,7 @@ def match_clusters(
     n_clusters: int,
     sentences: Sequence[np.ndarray],
     n_phones: int,
-    options: MatchingOptions = MatchingOptions(),
+    options: MatchingOptions,
 ) -> Matching:
     """Find what the clusters sound as.
 

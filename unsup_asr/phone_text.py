@@ -18,6 +18,7 @@ import numpy as np
 
 from textless.errors import UserError
 from textless.files import read_json, require
+from textless.progress import say
 from textless.provenance import check_header
 
 FORMAT, VERSION = "textless-phone-text", 1
@@ -57,6 +58,11 @@ class PhoneText:
                 sentences.append(np.array([numbers[phone] for phone in line.split()], dtype=np.int64))
             except KeyError as error:
                 raise UserError(f"{directory / PHONES}:{number} has {error}, which {HEADER} does not name") from error
+        used = np.unique(np.concatenate(sentences)) if sentences else np.empty(0, dtype=np.int64)
+        unused = np.setdiff1d(np.arange(len(phones)), used)
+        if len(unused):
+            names = ", ".join(phones[number] for number in unused)
+            say(f"{len(unused)} phones of {directory} never occur in its sentences: {names}; they cannot be learnt")
         return cls(phones, sentences)
 
 

@@ -18,7 +18,7 @@ from textless.files import atomic_directory, atomic_write, refuse_overwrite, req
 from textless.progress import say
 from textless.provenance import make_header
 from unsup_asr.phone_text import FORMAT, HEADER, LEXICON, PHONES, SILENCE, VERSION, WORDS
-from unsup_asr.pronunciations import load_pronouncer
+from unsup_asr.pronunciations import GIVEN, load_pronouncer, words_of_phones
 from unsup_asr.text import main_script, script_of, words_of
 
 SHOWN = 5  # examples in messages
@@ -29,8 +29,9 @@ class TextOptions:
     """How text is prepared.
 
     Attributes:
-        phones: `espeak:LANGUAGE`, `lexicon:FILE` or `letters`.
-        min_word_count: rarer words are unknown.
+        phones: `espeak:LANGUAGE`, `lexicon:FILE`, `letters`, or `phones`: the text is phones, with spaces between, and
+            `|` between words if they are known.
+        min_word_count: rarer words are unknown; of no account where the text is phones.
         min_phone_count: rarer phones are taken out, with the words that have them (1000 for LibriSpeech's 40 M
             sentences; 0: none).
         silence: probability of a silence between two words (wav2vec-U 1.0: 0.25, 2.0: 0.5).
@@ -87,13 +88,15 @@ def prepare_text(text: Path, out: Path, options: TextOptions, *, force: bool = F
         raise UserError(f"--silence is a probability, not {options.silence:g}")
     refuse_overwrite(out, force=force)
     counts: Counter[str] = Counter()
-    for words in _sentences(text):
+    for words in _sentences(text, options.phones):
         counts.update(words)
     if not counts:
         raise UserError(f"{text} holds no words")
+    is_spelled = options.phones != GIVEN  # phones are of several scripts
     script = main_script(counts.items())
-    foreign = {word for word in counts if script_of(word) not in {"", script}}
-    rare = {word for word, count in counts.items() if count < options.min_word_count} - foreign
+    foreign = {word for word in counts if script_of(word) not in {"", script}} if is_spelled else set()
+    fewest = options.min_word_count if is_spelled else 1
+    rare = {word for word, count in counts.items() if count < fewest} - foreign
     asked = sorted(counts.keys() - foreign - rare)
     lexicon = load_pronouncer(options.phones).pronounce(asked)
     unpronounced = [word for word in asked if not lexicon.get(word)]
@@ -105,8 +108,9 @@ def prepare_text(text: Path, out: Path, options: TextOptions, *, force: bool = F
         say(f"{len(unpronounced)} words have no pronunciation ({_examples(unpronounced)}): unknown")
 
     with atomic_directory(out) as temporary:
+        report, has_silence = _write(text, temporary, known, options)
         report = replace(
-            _write(text, temporary, known, options),
+            report,
             other_scripts=len(foreign),
             rare_words=len(rare),
             unpronounced_words=len(unpronounced),
@@ -114,18 +118,23 @@ def prepare_text(text: Path, out: Path, options: TextOptions, *, force: bool = F
         )
         if not report.kept:
             raise UserError(f"nothing of {text} is left: {report}; lower --min-word-count, or use another lexicon")
-        has_silence = options.silence_at_ends or options.silence > 0
         header = {"phones": [*report.phones, *([SILENCE] if has_silence else [])], "options": asdict(options)}
         write_json(temporary / HEADER, make_header(FORMAT, VERSION, **header, report=asdict(report)))
     return report
 
 
-def _write(text: Path, directory: Path, known: dict[str, tuple[str, ...]], options: TextOptions) -> TextReport:
-    """Write the sentences whose words are all known, and the lexicon of those that occur."""
+def _write(
+    text: Path, directory: Path, known: dict[str, tuple[str, ...]], options: TextOptions
+) -> tuple[TextReport, bool]:
+    """Write the sentences whose words are all known, and the lexicon of those that occur.
+
+    Returns:
+        Counts, and whether there is any silence in what was written.
+    """
     used: set[str] = set()
-    sentences = kept = empty = n_phones = 0
+    sentences = kept = empty = n_phones = n_silences = 0
     with atomic_write(directory / PHONES) as phones_file, atomic_write(directory / WORDS) as words_file:
-        for number, words in enumerate(_sentences(text)):
+        for number, words in enumerate(_sentences(text, options.phones)):
             sentences += 1
             empty += not words
             if not words or any(word not in known for word in words):
@@ -133,13 +142,15 @@ def _write(text: Path, directory: Path, known: dict[str, tuple[str, ...]], optio
             kept += 1
             used.update(words)
             phones = _with_silences([known[word] for word in words], options, number)
-            n_phones += sum(phone != SILENCE for phone in phones)
+            n_silences += phones.count(SILENCE)
+            n_phones += len(phones) - phones.count(SILENCE)
             phones_file.write(" ".join(phones) + "\n")
             words_file.write(" ".join(words) + "\n")
     with atomic_write(directory / LEXICON) as file:
         file.writelines(f"{word} {' '.join(known[word])}\n" for word in sorted(used))
-    phones_used = sorted({phone for word in used for phone in known[word]})
-    return TextReport(sentences, kept, empty, len(used), phones_used, n_phones / max(1, kept))
+    phones_used = sorted({phone for word in used for phone in known[word]} - {SILENCE})
+    report = TextReport(sentences, kept, empty, len(used), phones_used, n_phones / max(1, kept))
+    return report, n_silences > 0
 
 
 def _with_silences(words: list[tuple[str, ...]], options: TextOptions, number: int) -> list[str]:
@@ -162,11 +173,12 @@ def _with_rare_phones(lexicon: dict[str, tuple[str, ...]], counts: Counter[str],
     return {word for word, phones in lexicon.items() if any(occurrences[phone] < fewest for phone in phones)}
 
 
-def _sentences(text: Path) -> Iterator[list[str]]:
+def _sentences(text: Path, phones: str) -> Iterator[list[str]]:
+    split = words_of_phones if phones == GIVEN else words_of
     with require(text, "text").open(encoding="utf-8") as file:
         try:
             for line in file:
-                yield words_of(line)
+                yield split(line)
         except UnicodeDecodeError as error:
             raise UserError(f"{text} is not UTF-8: {error.reason} at byte {error.start}") from error
 

@@ -1,4 +1,7 @@
-"""Words → phones: by espeak-ng, from a lexicon, or letter by letter for languages that write what they say."""
+"""Words → phones: by espeak-ng, from a lexicon, or letter by letter for languages that write what they say.
+
+Text may also be phones already, with white space between; then a word is its phones, joined by `JOINT`.
+"""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,7 +11,10 @@ from typing import Protocol
 from textless.errors import UserError
 from textless.files import require
 
-SOURCES = "espeak:LANGUAGE, lexicon:FILE or letters"
+SOURCES = "espeak:LANGUAGE, lexicon:FILE, letters or phones"
+GIVEN = "phones"  # the source of text that is phones already
+WORD_BOUNDARY = "|"  # in such text, where silences may be put
+JOINT = "_"
 
 
 class Pronouncer(Protocol):
@@ -30,9 +36,9 @@ class Espeak:
 
     def pronounce(self, words: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """See `Pronouncer`."""
-        from textless.corpora.synthesizer import pronounce
+        from textless.corpora.synthesizer import phones_of_words
 
-        return {word: said.phones for word, said in pronounce(words, self.language).items()}
+        return phones_of_words(words, self.language)
 
 
 class Lexicon:
@@ -63,6 +69,25 @@ class Letters:
         return {word: _letters(word) for word in words}
 
 
+class Given:
+    """Words that are phones already, as `words_of_phones` makes them."""
+
+    def pronounce(self, words: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """See `Pronouncer`."""
+        return {word: tuple(word.split(JOINT)) for word in words}
+
+
+def words_of_phones(sentence: str) -> list[str]:
+    """A line of phones → its words, each spelled by its phones; a line without word boundaries is one word.
+
+    Raises:
+        UserError: a phone has `JOINT` in its name.
+    """
+    if JOINT in sentence:
+        raise UserError(f"phones cannot have {JOINT!r} in their names: {sentence.strip()[:60]!r}")
+    return [JOINT.join(word.split()) for word in sentence.split(WORD_BOUNDARY) if word.strip()]
+
+
 def _letters(word: str) -> tuple[str, ...]:
     letters: list[str] = []
     for character in word:
@@ -74,7 +99,7 @@ def _letters(word: str) -> tuple[str, ...]:
 
 
 def load_pronouncer(source: str) -> Pronouncer:
-    """`espeak:en-us`, `lexicon:FILE` or `letters`.
+    """`espeak:en-us`, `lexicon:FILE`, `letters` or `phones`.
 
     Raises:
         UserError: it is none of these, espeak-ng lacks the language, or the file is no lexicon.
@@ -87,5 +112,7 @@ def load_pronouncer(source: str) -> Pronouncer:
             return Lexicon(Path(argument))
         case "letters", False:
             return Letters()
+        case "phones", False:
+            return Given()
         case _:
             raise UserError(f"--phones takes {SOURCES}, not {source!r}")

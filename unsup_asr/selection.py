@@ -5,17 +5,20 @@ be given to.
 
 - *weighted perplexity*, of the released wav2vec-U code: perplexity under a phone LM divided by the square of the share
   of the phones that are used at all. Silences are taken out first. It shows collapse, but does not rank good models.
-- *the paper's criterion* (Baevski et al. 2021, section 3.5 and appendix B), in three steps: see `choose`.
+- *the paper's criterion* (Baevski et al. 2021, section 3.5 and appendix B), in three steps: see `three_steps`.
 - *divergence*: Jensen-Shannon, of n-grams of transcripts and text; *rate*: phones a second against text's phones a
   sentence cannot be compared, but phones an utterance can, where sentences are of one kind.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, Self
 
 import numpy as np
 
+from textless.errors import UserError
 from units.kneser_ney import NgramModel
 from unsup_asr.phone_text import PhoneText
 
@@ -64,6 +67,29 @@ class Quality:
         """Most phones unused, or transcripts of a length that no text has."""
         return self.usage < 0.5 or not 1 / 3 < self.tokens_per_sentence < 3
 
+    @property
+    def rate_term(self) -> float:
+        """How far the length of transcripts is from that of sentences: |ln| of their ratio."""
+        return abs(math.log(self.tokens_per_sentence)) if self.tokens_per_sentence else math.inf
+
+    def record(self) -> dict[str, float]:
+        """All numbers, those that follow from others too, for a log or a header."""
+        values = asdict(self)
+        divergence = {f"divergence_{order}": value for order, value in enumerate(values.pop("divergence"), 1)}
+        derived = {"perplexity": self.perplexity, "weighted_perplexity": self.weighted_perplexity}
+        return values | divergence | derived
+
+    @classmethod
+    def of_record(cls, record: Mapping[str, Any]) -> Self:
+        """What `record` made.
+
+        Raises:
+            KeyError: something is missing.
+        """
+        divergence = tuple(record[f"divergence_{order}"] for order in range(1, LONGEST_DIVERGENCE + 1))
+        rest = ("tokens", "sentences", "log_prob", "usage", "tokens_per_sentence")
+        return cls(divergence=divergence, **{name: record[name] for name in rest})
+
 
 class Judge:
     """Judges transcripts by unpaired text."""
@@ -71,11 +97,20 @@ class Judge:
     def __init__(self, text: PhoneText) -> None:
         self.text = text
         sentences = [without(s, text.silence) for s in text.sentences]
+        if not any(map(len, sentences)):
+            raise UserError("the text has no phones to judge by")
         self.n_phones = len(text.phones)
         self.lm = NgramModel.fit(sentences, self.n_phones, LM_ORDER)
         self.n_used = len(np.unique(np.concatenate(sentences)))
         self.mean_length = sum(map(len, sentences)) / len(sentences)
+        self._sentences = sentences
         self._ngrams = [ngram_counts(sentences, order, self.n_phones) for order in range(1, LONGEST_DIVERGENCE + 1)]
+
+    @cached_property
+    def text_nats(self) -> float:
+        """Of the text itself, a phone or end."""
+        log_prob = math.fsum(float(row.sum()) for row in self.lm.log_probs(self._sentences))
+        return -log_prob / (sum(map(len, self._sentences)) + len(self._sentences))
 
     def __call__(self, transcripts: Sequence[np.ndarray]) -> Quality:
         """Judge phones `(N,)` of every utterance."""
@@ -92,8 +127,17 @@ class Judge:
         return Quality(tokens, len(said), log_prob, used / self.n_used, divergence, per_sentence)
 
 
-def choose(qualities: Sequence[Quality]) -> int:
-    """The index of the best of several recognisers of the same utterances, by the paper's criterion.
+@dataclass(frozen=True)
+class ThreeSteps:
+    """How the paper's criterion goes: indices of the anchor, of those kept beside it, and of the best of these."""
+
+    anchor: int
+    kept: tuple[int, ...]
+    chosen: int
+
+
+def three_steps(qualities: Sequence[Quality]) -> ThreeSteps:
+    """Choose among recognisers of the same utterances, by the paper's criterion.
 
     1. The anchor P̂ has the lowest NLL(P) - log U(P), with U the usage.
     2. Kept are those with NLL(P) < NLL(P̂) + log(U(P) / U(P̂)) + log 1.2.
@@ -109,7 +153,30 @@ def choose(qualities: Sequence[Quality]) -> int:
         gained = math.log(qualities[i].usage / qualities[anchor].usage)
         return qualities[i].nats < qualities[anchor].nats + gained + SLACK
 
-    return max((i for i in alive if is_kept(i)), key=lambda i: qualities[i].log_prob)
+    kept = tuple(i for i in alive if is_kept(i))
+    return ThreeSteps(anchor, kept, max(kept, key=lambda i: qualities[i].log_prob))
+
+
+def choose(qualities: Sequence[Quality]) -> int:
+    """The index of the best of several recognisers of the same utterances, see `three_steps`."""
+    return three_steps(qualities).chosen
+
+
+def in_text_phones(transcripts: Sequence[np.ndarray], phones: Sequence[str], text: PhoneText) -> list[np.ndarray]:
+    """Numbers of the phones of a recogniser → those of the text.
+
+    Raises:
+        UserError: the recogniser has phones that the text does not have.
+    """
+    numbers = {phone: number for number, phone in enumerate(text.phones)}
+    strange = [phone for phone in phones if phone not in numbers]
+    if strange:
+        raise UserError(
+            f"{len(strange)} of the {len(phones)} phones of the recogniser ({' '.join(strange[:8])}) are not in the "
+            f"text, which has {' '.join(text.phones[:8])}; use the text that it was trained on"
+        )
+    table = np.array([numbers[phone] for phone in phones], dtype=np.int64)
+    return [table[transcript] for transcript in transcripts]
 
 
 def without(phones: np.ndarray, silence: int | None) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Configuration of wav2vec-U 1.0 and 2.0: networks, losses, training."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from textless.config import Config
 from textless.training.precision import Precision
@@ -17,11 +17,18 @@ class GeneratorConfig(Config):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     batch_norm: float = 0.0  # initial gain of a normalisation of the input; 0: none
     residual: bool = False  # a linear layer added to its own input
+    auxiliary: int = Field(default=0, ge=0)  # clusters that are told from the residual branch; 0: none
+
+    @model_validator(mode="after")
+    def _has_a_branch(self) -> Self:
+        if self.auxiliary and not self.residual:
+            raise ValueError("generator.auxiliary tells clusters from the residual branch: set generator.residual too")
+        return self
 
     @classmethod
     def second(cls) -> "GeneratorConfig":
         """wav2vec-U 2.0 (Liu et al. 2022): raw frames in, a third of them out."""
-        return cls(kernel=9, stride=3, batch_norm=30.0, residual=True)
+        return cls(kernel=9, stride=3, batch_norm=30.0, residual=True, auxiliary=64)
 
 
 class DiscriminatorConfig(Config):
@@ -29,34 +36,39 @@ class DiscriminatorConfig(Config):
 
     dim: int = Field(default=384, ge=1)
     kernel: int = Field(default=6, ge=1)
-    hidden_layers: int = Field(default=1, ge=0)
+    hidden_layers: int = Field(default=1, ge=1)
 
 
 class LossConfig(Config):
     """Weights, and whose definitions: the released code's or the paper's, which differ (see `losses.py`)."""
 
     semantics: Literal["code", "paper"] = "code"
+    penalty_semantics: Literal["code", "paper"] | None = None  # of the gradient penalty alone; None: as the others
     gradient_penalty: float = Field(default=1.5, ge=0)
     smoothness: float = Field(default=0.5, ge=0)
     diversity: float = Field(default=4.0, ge=0)
+    auxiliary: float = Field(default=0.0, ge=0)
 
     @classmethod
     def second(cls) -> "LossConfig":
         """wav2vec-U 2.0's."""
-        return cls(gradient_penalty=1.0, smoothness=1.5, diversity=3.0)
+        return cls(gradient_penalty=1.0, smoothness=1.5, diversity=3.0, auxiliary=0.5)
 
 
 class DataConfig(Config):
-    """Prepared folders, of `textless asr prepare-speech` and `prepare-text`.
+    """What is trained on, prepared by `textless asr prepare`.
 
     A relative path in the TOML is relative to the TOML's own folder; one given with `--set` to the working directory.
     """
 
-    speech: Path
+    speech: Path  # prepared speech (1.0), or a feature store, whose frames are read as they are (2.0)
     text: Path
     valid_speech: Path | None = None  # default: the training speech, of which nothing is known either
+    auxiliary: Path | None = None  # clusters of the frames, for loss.auxiliary
     pool: int = Field(default=2, ge=1)  # neighbouring segments that become one (1.0: 2; 2.0, on frames: 1)
     crop: int | None = Field(default=None, ge=8)  # longest sequences, cut at random; None: whole ones
+    silence: bool = True  # keep the silences of the text
+    join_text: bool = False  # equal neighbours in text become one, as they do in what is generated
 
 
 class OptimizerConfig(Config):
@@ -71,10 +83,12 @@ class OptimizerConfig(Config):
 class GanConfig(Config):
     """One run of training; the defaults are those of wav2vec-U 1.0's released configuration."""
 
+    method: Literal["gan"] = "gan"
     data: DataConfig
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
+    initial: Literal["random", "matching"] = "random"  # the generator, or what skip-gram matching found of segments
     generator_optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, weight_decay=1e-4)
     clip: float = Field(default=5.0, gt=0)  # norm of the gradient
@@ -87,3 +101,9 @@ class GanConfig(Config):
     valid_every: int = Field(default=1000, ge=1)
     tensorboard: bool = False
     seed: int = 0
+
+    @model_validator(mode="after")
+    def _has_clusters(self) -> Self:
+        if self.loss.auxiliary and not (self.generator.auxiliary and self.data.auxiliary):
+            raise ValueError("loss.auxiliary needs a head (generator.auxiliary) and clusters (data.auxiliary)")
+        return self

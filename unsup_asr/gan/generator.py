@@ -13,10 +13,17 @@ from unsup_asr.gan.convolution import TimeConvolution
 
 @dataclass(frozen=True)
 class Generated:
-    """Logits of phones `(B, T, V)`, and how many of them count `(B,)`."""
+    """What a generator makes of a batch.
+
+    Attributes:
+        logits: of phones, `(B, T', V)`.
+        lengths: how many of them count, `(B,)`.
+        clusters: logits of auxiliary clusters `(B, T, K)` at the rate of the features; None without such a head.
+    """
 
     logits: torch.Tensor
     lengths: torch.Tensor
+    clusters: torch.Tensor | None
 
 
 class Generator(nn.Module):
@@ -27,6 +34,7 @@ class Generator(nn.Module):
         self.config = config
         self.norm = MaskedBatchNorm(dim, config.batch_norm) if config.batch_norm else None
         self.residual = nn.Linear(dim, dim) if config.residual else None
+        self.auxiliary = nn.Linear(dim, config.auxiliary) if config.auxiliary else None
         before = config.kernel // 2
         self.project = TimeConvolution(
             dim, n_phones, config.kernel, stride=config.stride, padding=(before, before), bias=False
@@ -36,12 +44,15 @@ class Generator(nn.Module):
         """Features `(B, T, D)`, padded with anything, and lengths `(B,)`."""
         valid = mask(lengths, features.shape[1])
         x = features if self.norm is None else self.norm(features, valid)
+        clusters = None
         if self.residual is not None:
-            x = x + self.residual(x)
+            branch = self.residual(F.dropout(x, self.config.dropout, self.training))
+            x = x + branch
+            clusters = None if self.auxiliary is None else self.auxiliary(branch)
         x = F.dropout(x, self.config.dropout, self.training) * valid[..., None]
         # An even kernel padded on both sides gives one output too many.
         logits = self.project(x)[:, : -(-features.shape[1] // self.config.stride)]
-        return Generated(logits, -(-lengths // self.config.stride))
+        return Generated(logits, -(-lengths // self.config.stride), clusters)
 
 
 class MaskedBatchNorm(nn.Module):

@@ -1,7 +1,7 @@
 """The losses of wav2vec-U, as the released code computes them and as the paper states them.
 
     discriminator   BCE(D(generated), 1) + BCE(D(text), 0) + λ · gradient penalty
-    generator       BCE(D(generated), 0) + γ · smoothness + η · diversity
+    generator       BCE(D(generated), 0) + γ · smoothness + η · diversity + δ · auxiliary
 
 Both are sums over the batch divided by its size B. Where code and paper (Baevski et al. 2021, section 3.3) differ:
 
@@ -10,6 +10,7 @@ Both are sums over the batch divided by its size B. Where code and paper (Baevsk
 | gradient penalty | ‖∇‖ over time, of each phone's channel by itself, summed over phones | one ‖∇‖ a sentence |
 | smoothness | squared differences of *logits*, mean over places and phones | of *probabilities*, sum over phones |
 | diversity | (V - exp H(p̄)) / V, p̄ over all places, padding included | -H(p̄), without padding |
+| auxiliary | cross-entropy, mean over all frames, padding included | mean over the frames that there are |
 """
 
 import torch
@@ -38,8 +39,9 @@ def gradient_penalty(
 
     Args:
         discriminator: D.
-        text: one-hot phones `(B, T, V)`.
-        generated: probabilities `(B, T', V)`; the longer of the two is cut, and padding is not masked.
+        text: its drive `(B, T, dim)` by the phones of text.
+        generated: its drive `(B, T', dim)` by what was generated; the longer of the two is cut, and padding is not
+            masked. The drive of x̃ lies between these two.
         config: whose definition.
         generator: of α.
 
@@ -48,9 +50,9 @@ def gradient_penalty(
     """
     size = min(text.shape[1], generated.shape[1])
     share = torch.rand((len(text), 1, 1), generator=generator, device=text.device)
-    between = (share * text[:, :size] + (1 - share) * generated[:, :size]).detach().requires_grad_()
-    gradient = torch.autograd.grad(discriminator(between).sum(), between, create_graph=True)[0]  # (B, T, V)
-    norms = gradient.norm(dim=1) if config.semantics == "code" else gradient.flatten(1).norm(dim=1, keepdim=True)
+    gradient = discriminator.slope(torch.lerp(generated[:, :size], text[:, :size], share.to(text.dtype))).float()
+    by_phone = (config.penalty_semantics or config.semantics) == "code"
+    norms = gradient.norm(dim=1) if by_phone else gradient.flatten(1).norm(dim=1, keepdim=True)
     return (norms - 1).square().sum() / len(text)
 
 
@@ -75,3 +77,10 @@ def diversity(logits: torch.Tensor, lengths: torch.Tensor, config: LossConfig) -
     entropy = -(mean * (mean + 1e-7).log()).sum()
     n_phones = logits.shape[-1]
     return (n_phones - entropy.exp()) / n_phones if config.semantics == "code" else -entropy
+
+
+def auxiliary(logits: torch.Tensor, lengths: torch.Tensor, targets: torch.Tensor, config: LossConfig) -> torch.Tensor:
+    """How badly the frames' clusters `(B, T)` are told from logits of clusters `(B, T, K)` (Liu et al. 2022)."""
+    inside = mask(lengths, logits.shape[1])
+    entropy = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none") * inside.flatten()
+    return entropy.mean() if config.semantics == "code" else entropy.sum() / inside.sum().clamp(min=1)

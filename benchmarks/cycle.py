@@ -1,0 +1,204 @@
+"""What a cycle gains: ten minutes of pairs, the rest of an hour without transcripts, text without speech.
+
+    textless corpus synth corpus --hours 1 --text sentences.txt
+    python benchmarks/cycle.py OUT --corpus corpus --text unpaired.txt [--encoder SPEC] [--seeds 3]
+
+Arms: `paired` (a student and a synthesizer of the pairs alone: what all cycles start from), `text` (text is spoken, the
+recogniser learns), `speech` (REINFORCE for the recogniser, transcripts for the synthesizer), `both`, `pseudo-label`
+(the recogniser's own transcripts, with a mean teacher), `oracle` (all of the speech with transcripts). PER is that of
+greedy transcripts of the corpus's test set, whose speakers are in no other; intelligibility is the PER of another
+network, taught by all transcripts, on what the synthesizer makes of the test set's transcripts.
+Every seed has pairs of its own. The control with deranged pairs is run for `both` of seed 0 (`--controls` for more).
+Verbs that have finished are not run again: a killed benchmark goes on. Two runs side by side make use of two cores:
+give them different `--first-seed` and print the table at the end with `--table`.
+"""
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textless.audio.io import SAMPLE_RATE
+from textless.audio.manifest import read_manifest
+from textless.corpora.alignment import SILENCE, read_alignment
+from textless.pipeline.commands import Commands
+from unsup_asr.transcripts import write_transcripts
+
+CYCLES = {
+    "text": {"reinforce": 0, "transcribed": 0, "spoken": 1},
+    "speech": {"reinforce": 1, "transcribed": 1, "spoken": 0},
+    "both": {"reinforce": 0.5, "transcribed": 1, "spoken": 1},
+    "pseudo-label": {"reinforce": 0, "transcribed": 0, "spoken": 0, "pseudo_label": 1},
+}
+ARMS = ("paired", *CYCLES, "oracle")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--corpus", type=Path, required=True)
+    parser.add_argument("--text", type=Path, required=True)
+    parser.add_argument("--encoder", default="logmel-cmvn@50")
+    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--controls", default="both")
+    for name, default in (("seeds", 3), ("first-seed", 0), ("threads", 1), ("student-steps", 600), ("tts-steps", 500)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    for name, default in (("oracle-steps", 1000), ("cycle-steps", 240)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--minutes", type=float, default=10.0, help="of pairs")
+    parser.add_argument("--table", action="store_true", help="only print what there is")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    options.out.mkdir(parents=True, exist_ok=True)
+    arms = options.arms.split(",")
+    if not options.table:
+        common = Common(options)
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
+            for arm in arms:
+                Arm(common, seed).run(arm)
+    print_table(options.out)
+
+
+class Common:
+    """What all arms share: features, text, references, the independent recogniser."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options, self.out = options, options.out.absolute()
+        self.commands = Commands(self.out / f"commands-{options.first_seed}")
+        shared = Commands(self.out / "commands-shared")
+        with (self.out / "shared.lock").open("w") as lock:
+            os.lockf(lock.fileno(), os.F_LOCK, 0)  # runs side by side prepare once
+            self.prepare(shared)
+
+    def prepare(self, commands: Commands) -> None:
+        options = self.options
+        corpus = options.corpus.absolute()
+        for split in ("train", "test"):
+            references = self.out / f"{split}.tsv"
+            if not references.exists():
+                alignment = read_alignment(corpus / split / "alignments.tsv")
+                said = {name: [s.label for s in segments] for name, segments in alignment.items()}
+                write_transcripts(references, {name: [p for p in s if p != SILENCE] for name, s in said.items()})
+            features = {"encoder": options.encoder}
+            commands.run("encoder features", corpus / split / "manifest.tsv", self.out / split, **features)
+        pronounced = {"phones": "espeak:en-us", "silence": 0, "no_silence_at_ends": True}
+        commands.run("asr prepare-text", options.text, self.out / "text", replace=True, **pronounced)
+        self.judge = self.out / "judge"
+        settings = ["seed=100", f"steps={options.oracle_steps}", "network.dim=160", "network.blocks=2"]
+        self.student(commands, self.judge, self.out / "train.tsv", settings)
+
+    def student(self, commands: Commands, out: Path, transcripts: Path, settings: list[str]) -> None:
+        """Train a recogniser on references."""
+        taught = [f"data.transcripts={transcripts}", "data.labels=reference", "rounds=1", "batch_seconds=40"]
+        config = self.config("student", f'[data]\nspeech = "{self.out / "train"}"\ntranscripts = ""\ntext = "text"\n')
+        run(commands, "asr student", config, out, taught + settings)
+
+    def config(self, name: str, content: str) -> Path:
+        path = self.out / f"{name}.toml"
+        path.write_text(content)
+        return path
+
+
+class Arm:
+    """The arms of a seed."""
+
+    def __init__(self, common: Common, seed: int) -> None:
+        self.common, self.seed, self.out = common, seed, common.out / f"seed-{seed}"
+        self.out.mkdir(exist_ok=True)
+        self.paired = self.out / "paired.tsv"
+        if not self.paired.exists():
+            write_transcripts(self.paired, self.pairs())
+
+    def pairs(self) -> dict[str, list[str]]:
+        """Transcripts of utterances drawn until there are so many minutes."""
+        from unsup_asr.transcripts import read_transcripts
+
+        options = self.common.options
+        utterances = read_manifest(options.corpus / "train" / "manifest.tsv").utterances
+        references = read_transcripts(self.common.out / "train.tsv")
+        order = np.random.default_rng(self.seed).permutation(len(utterances)).tolist()
+        samples = np.cumsum([utterances[place].n_samples for place in order])
+        count = int(np.searchsorted(samples, options.minutes * 60 * SAMPLE_RATE)) + 1
+        return {utterances[place].id: references[utterances[place].id] for place in order[:count]}
+
+    def run(self, arm: str) -> None:
+        options, commands, folder = self.common.options, self.common.commands, self.out / arm
+        if arm in {"paired", "oracle"}:
+            transcripts = self.paired if arm == "paired" else self.common.out / "train.tsv"
+            steps = options.student_steps if arm == "paired" else options.oracle_steps
+            self.common.student(commands, folder / "asr", transcripts, [f"seed={self.seed}", f"steps={steps}"])
+            self.synthesizer(folder / "tts", transcripts, options.tts_steps)
+        else:
+            config = self.common.config(
+                "cycle", 'asr = ""\ntts = ""\n[data]\nspeech = "train"\ntext = "text"\nlabels = "reference"\n'
+            )
+            settings = [f"asr={self.out / 'paired' / 'asr'}", f"tts={self.out / 'paired' / 'tts'}"]
+            settings += [f"data.paired={self.paired}", f"seed={self.seed}", f"steps={options.cycle_steps}"]
+            settings += [f"terms.{name}={weight}" for name, weight in CYCLES[arm].items()]
+            settings += ["batch_seconds=30", "valid_every=40"]
+            controlled = arm in options.controls.split(",") and self.seed == 0
+            settings += [f"control={str(controlled).lower()}"]
+            run(commands, "asr cycle", config, folder, settings, json=True)
+        self.judge(folder)
+
+    def synthesizer(self, out: Path, transcripts: Path, steps: int) -> None:
+        content = f'batch_seconds = 40\n[network]\nwidth = 128\n[data]\nspeech = "{self.common.out / "train"}"\n'
+        config = self.common.config("tts", content + 'transcripts = ""\nlabels = "reference"\n')
+        settings = [f"data.transcripts={transcripts}", f"seed={self.seed}", f"steps={steps}"]
+        run(self.common.commands, "asr train-tts", config, out, settings)
+
+    def judge(self, folder: Path) -> None:
+        """PER of the recogniser, and of the independent one on what the synthesizer says."""
+        commands, common = self.common.commands, self.common
+        results = {}
+        decoded = {"model": folder / "asr"}
+        commands.run("asr decode", common.out / "test", folder / "test.tsv", replace=True, **decoded)
+        results["per"] = score(commands, folder / "test.tsv", common.out / "test.tsv")
+        spoken = {"model": folder / "tts", "skip_unknown": True, "scatter": 0}
+        commands.run("asr augment", common.out / "test.tsv", folder / "said", replace=True, **spoken)
+        decoded = {"model": common.judge}
+        commands.run("asr decode", folder / "said" / "features", folder / "heard.tsv", replace=True, **decoded)
+        results["tts_per"] = score(commands, folder / "heard.tsv", folder / "said" / "phones.tsv")
+        (folder / "result.json").write_text(json.dumps(results))
+
+
+def run(commands: Commands, verb: str, config: Path, out: Path, settings: list[str], *, json: bool = False) -> None:
+    """A verb of training; its settings, an option that is given several times, follow the arguments."""
+    words: list[object] = [config, out]
+    for setting in settings:
+        words += ["--set", setting]
+    commands.run(verb, *words, **({"json": True} if json else {}))
+
+
+def score(commands: Commands, heard: Path, references: Path) -> float:
+    return commands.run_json("asr score", heard, references, permutations=0)["phone_error_rate_percent"]
+
+
+def print_table(out: Path) -> None:
+    found = {arm: [json.loads(p.read_text()) for p in sorted(out.glob(f"seed-*/{arm}/result.json"))] for arm in ARMS}
+    base = statistics.mean(row["per"] for row in found["paired"]) if found["paired"] else float("nan")
+    print("| arm | seeds | PER | relative to paired | PER of its speech |")
+    print("|---|---|---|---|---|")
+    for arm, rows in found.items():
+        if rows:
+            per, spoken = ([row[name] for row in rows] for name in ("per", "tts_per"))
+            change = 100 * (statistics.mean(per) / base - 1)
+            print(f"| {arm} | {len(rows)} | {described(per)} | {change:+.1f} % | {described(spoken)} |")
+    for path in sorted(out.glob("seed-*/*/report.json")):
+        report = json.loads(path.read_text())
+        if report["control"] is not None:
+            contents = {name: report[name]["content"] for name in ("cycle", "control")}
+            print(f"{path.parent.relative_to(out)}: fall of the loss that is due to content, a frame: {contents}")
+
+
+def described(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.2f}{spread}"
+
+
+if __name__ == "__main__":
+    main()

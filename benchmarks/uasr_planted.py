@@ -1,0 +1,192 @@
+"""Whether adversarial training converges: phones of a text, planted in noise, are found again without a label.
+
+    python benchmarks/uasr_planted.py OUT [--text sentences.txt --phones espeak:en-us] [--set updates=20000 ...]
+
+Sentences are made phones; some of them are spoken, so to say: every phone becomes one row of features (now and then
+two), a random vector of its own plus noise. The rest is the unpaired text. The configuration is that of
+examples/configs/asr-gan-cpu.toml. Training sees rows and text; this script, which knows what was planted, reads every
+checkpoint that it leaves and prints the phone error rate. A stopped script goes on. OUT/curve.json has the figures, and
+OUT/curve.png a picture of them.
+
+Without --text, the text is the documentation of Python's own modules, about 5,000 sentences.
+"""
+
+import argparse
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from textless.features.store import FeatureStore, StoreHeader, write_header, write_shard
+from textless.training.checkpoint import RESUME_NAME
+from textless.training.run import read_metrics
+from units.compare import edit_distance
+from unsup_asr.gan.config import GanConfig
+from unsup_asr.gan.front_end import FrontEnd
+from unsup_asr.gan.generator import Generator
+from unsup_asr.gan.model import PhoneRecognizer
+from unsup_asr.phone_text import PHONES, PhoneText
+from unsup_asr.prepare_text import TextOptions, prepare_text
+from unsup_asr.selection import without
+
+CONFIG = Path(__file__).parents[1] / "examples/configs/asr-gan-cpu.toml"
+SPOKEN = "spoken.txt"  # what the planted utterances say
+JUDGED = 200  # utterances that errors are counted in
+
+
+def documentation() -> Iterator[str]:
+    """Sentences of plain words in the documentation of the standard library."""
+    seen = set()
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).rglob("*.py")):
+        if {"site-packages", "test", "tests"} & set(path.parts):
+            continue
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                words = re.sub(r"\s+", " ", ast.get_docstring(node) or "")
+                for sentence in re.split(r"(?<=[.!?])\s+", words):
+                    plain = sentence.rstrip(".!?").replace(",", "").lower()
+                    if re.fullmatch(r"[a-z' ]+", plain) and 5 <= len(plain.split()) <= 25 and plain not in seen:
+                        seen.add(plain)
+                        yield plain
+
+
+def plant(out: Path, options: argparse.Namespace) -> None:
+    """Write OUT/features, OUT/text and OUT/spoken.txt."""
+    source = options.text
+    if source is None:
+        source = out / "sentences.txt"
+        sentences = list(documentation())
+        np.random.default_rng(0).shuffle(sentences)
+        source.write_text("\n".join(sentences) + "\n", encoding="utf-8")
+    report = prepare_text(source, out / "all", TextOptions(options.phones, min_phone_count=options.min_phone_count))
+    print(report, flush=True)
+    lines = (out / "all" / PHONES).read_text(encoding="utf-8").splitlines()
+    spoken, text = lines[: options.utterances], lines[options.utterances :]
+    shutil.copytree(out / "all", out / "text", dirs_exist_ok=True)
+    (out / "text" / PHONES).write_text("\n".join(text) + "\n", encoding="utf-8")
+    names = PhoneText.load(out / "all").phones
+    numbers = {name: number for number, name in enumerate(names)}
+    random = np.random.default_rng(options.planted_seed)
+    vectors = random.standard_normal((len(names), options.dim))
+    features = {}
+    for index, line in enumerate(spoken):
+        said = np.array([numbers[name] for name in line.split()])
+        rows = np.repeat(said, 1 + (random.random(len(said)) < options.repeated))
+        noise = options.noise * random.standard_normal((len(rows), options.dim))
+        features[f"u{index:05d}"] = (vectors[rows] + noise).astype(np.float32)
+    write_header(out / "features", StoreHeader("planted", "0" * 64, options.dim, 14.0, 1, "0" * 64))
+    write_shard(out / "features", 0, 1, features)
+    (out / SPOKEN).write_text("\n".join(spoken) + "\n", encoding="utf-8")
+
+
+class Errors:
+    """Phone errors of the generator that a checkpoint holds, silences apart."""
+
+    def __init__(self, out: Path, config: GanConfig) -> None:
+        self.text = PhoneText.load(out / "text")
+        numbers = {name: number for number, name in enumerate(self.text.phones)}
+        lines = (out / SPOKEN).read_text(encoding="utf-8").splitlines()[:JUDGED]
+        self.said = [without(np.array([numbers[n] for n in line.split()]), self.text.silence) for line in lines]
+        store = FeatureStore(out / "features")
+        self.rows = [np.array(store[name], np.float32) for name in list(store)[:JUDGED]]
+        self.config, self.dim = config.generator, store.header.dim
+
+    def of(self, checkpoint: Path) -> tuple[int, float]:
+        """The update reached, and the error rate in percent."""
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        generator = Generator(self.config, self.dim, len(self.text.phones))
+        generator.load_state_dict(state["parts"]["generator"])
+        return int(state["step"]), self.rate(generator)
+
+    def rate(self, generator: Generator) -> float:
+        front_end = FrontEnd("planted", "0" * 64, 14.0, self.dim, None, 1)
+        heard = PhoneRecognizer(generator, front_end, self.text.phones).transcribe(self.rows)
+        heard = [without(phones, self.text.silence) for phones in heard]
+        wrong = sum(edit_distance(a, b) for a, b in zip(self.said, heard, strict=True))
+        return 100 * wrong / sum(map(len, self.said))
+
+
+def draw(out: Path, curve: list[tuple[int, float]]) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    metrics = [row for row in read_metrics(out / "run") if "weighted_perplexity" in row]
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
+    axes[0].plot(*zip(*curve, strict=True))
+    axes[0].set(title="phone errors, % (labels, for this picture only)", ylim=(0, 100))
+    for order in (1, 2, 3, 4):
+        axes[1].plot([r["step"] for r in metrics], [r[f"divergence_{order}"] for r in metrics], label=f"{order}-grams")
+    axes[1].set(title="Jensen-Shannon divergence from text, bits", ylim=(0, 1))
+    axes[1].legend()
+    axes[2].plot([row["step"] for row in metrics], [row["weighted_perplexity"] for row in metrics])
+    axes[2].set(title="weighted perplexity", yscale="log")
+    for axis in axes:
+        axis.set_xlabel("updates")
+        axis.grid(alpha=0.3)
+    figure.savefig(out / "curve.png", dpi=110)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--text", type=Path)
+    parser.add_argument("--phones", default="espeak:en-us")
+    parser.add_argument("--min-phone-count", type=int, default=200)
+    parser.add_argument("--utterances", type=int, default=1500)
+    parser.add_argument("--dim", type=int, default=64)
+    parser.add_argument("--noise", type=float, default=1.0, help="standard deviation; that of the phones is 1")
+    parser.add_argument("--repeated", type=float, default=0.15, help="share of phones that give two rows")
+    parser.add_argument("--planted-seed", type=int, default=0)
+    parser.add_argument("--config", type=Path, default=CONFIG)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
+    options = parser.parse_args()
+    out = options.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    if not (out / SPOKEN).exists():
+        plant(out, options)
+    settings = [f"data.speech={out / 'features'}", f"data.text={out / 'text'}", "data.pool=1", *options.set]
+    config = GanConfig.load(options.config, settings)
+    errors = Errors(out, config)
+    words = [sys.executable, "-m", "textless", "asr", "train", str(options.config), str(out / "run"), "--device", "cpu"]
+    checkpoint = out / "run" / RESUME_NAME
+    curve = json.loads((out / "curve.json").read_text()) if (out / "curve.json").exists() else []
+    began, seen = time.monotonic(), 0.0
+    with (out / "train.log").open("ab") as log:
+        training = subprocess.Popen([*words, *(w for s in settings for w in ("--set", s))], stdout=log, stderr=log)
+        try:
+            while (running := training.poll() is None) or (checkpoint.exists() and checkpoint.stat().st_mtime > seen):
+                if checkpoint.exists() and checkpoint.stat().st_mtime > seen:
+                    seen = checkpoint.stat().st_mtime
+                    curve.append(errors.of(checkpoint))
+                    (out / "curve.json").write_text(json.dumps(curve))
+                    print(
+                        f"{curve[-1][0]:7} updates: {curve[-1][1]:5.1f} %   {time.monotonic() - began:7.0f} s",
+                        flush=True,
+                    )
+                elif running:
+                    time.sleep(2)
+        finally:
+            training.terminate()
+            training.wait()
+    if curve:
+        draw(out, curve)
+        print(f"best of all checkpoints {min(rate for _, rate in curve):.1f} %, last {curve[-1][1]:.1f} %")
+
+
+if __name__ == "__main__":
+    main()

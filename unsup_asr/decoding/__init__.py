@@ -1,0 +1,1 @@
+"""From probabilities of phones to phones and words."""
