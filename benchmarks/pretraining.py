@@ -54,7 +54,7 @@ def judge(commands: Commands, out: Path, name: str, spec: str) -> dict[str, floa
     commands.run("encoder features", out / "judged.tsv", work / "features", encoder=spec)
     task: dict[str, Any] = {"context": "any", "max_size_group": 10, "max_x_across": 5, "skip_missing": True}
     abx = commands.run_json("eval abx", out / "phoneme.item", work / "features", **task)["scores"]
-    commands.run("units fit", work / "features", work / "quantizer", k=K, replace=True)
+    commands.run("units fit", work / "features", work / "quantizer", k=K, duration_penalty=0, replace=True)
     commands.run("units encode", work / "features", work / "units.jsonl", quantizer=work / "quantizer", replace=True)
     phones = commands.run_json("eval units", work / "units.jsonl", out / "alignments.tsv")
     figures = {speaker: abx[speaker]["error_rate_percent"] for speaker in ("within", "across")} | {

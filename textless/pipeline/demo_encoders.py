@@ -30,7 +30,8 @@ def train_encoders(out: Path, commands: Commands, *, steps: int, seed: int) -> N
     for layer, k in TARGETS.items():
         features, quantizer = folder / "targets" / f"features-{layer}", folder / "targets" / f"quantizer-{layer}"
         commands.run("encoder features", sample, features, encoder=f"{gmm}:{layer}")
-        commands.run("units fit", features, quantizer, k=k, max_frames=100_000, iterations=12, seed=seed, replace=True)
+        fitting = {"k": k, "duration_penalty": 0, "max_frames": 100_000, "iterations": 12}
+        commands.run("units fit", features, quantizer, **fitting, seed=seed, replace=True)
         commands.run("units encode", train, _units(folder, layer), quantizer=quantizer, replace=True)
     config = out / "configs" / "hubert.toml"
     units = ", ".join(f'"../{_units(folder, layer).relative_to(out)}"' for layer in TARGETS)
@@ -52,7 +53,8 @@ def judge_encoders(out: Path, commands: Commands, abx: dict[str, Any], item: Pat
         work = folder / f"judged-{name.split()[0].lower()}"
         commands.run("encoder features", corpus / "test" / "manifest.tsv", work / "test", encoder=spec)
         commands.run("encoder features", corpus / "dev" / "manifest.tsv", work / "dev", encoder=spec)
-        commands.run("units fit", work / "dev", work / "quantizer", k=JUDGED_K, seed=seed, replace=True)
+        fitting = {"k": JUDGED_K, "duration_penalty": 0, "seed": seed}
+        commands.run("units fit", work / "dev", work / "quantizer", **fitting, replace=True)
         units = work / "test.jsonl"
         commands.run("units encode", work / "test", units, quantizer=work / "quantizer", replace=True)
         results[name] = {

@@ -106,7 +106,7 @@ def judge(config: DevConfig, last_layer: int) -> Callable[[Path], dict[str, floa
             commands.run("encoder features", manifest, work / "features", encoder=f"{encoder}:{layer}")
             caps: dict[str, Any] = {"context": context, "max_size_group": 10, "max_x_across": 5}
             abx = commands.run_json("eval abx", item, work / "features", **caps, skip_missing=True)
-            commands.run("units fit", work / "features", work / "quantizer", k=config.k)
+            commands.run("units fit", work / "features", work / "quantizer", k=config.k, duration_penalty=0)
             commands.run("units encode", work / "features", work / "units.jsonl", quantizer=work / "quantizer")
             phones = commands.run_json("eval units", work / "units.jsonl", alignments)
         errors = {f"abx_{speaker}": score["error_rate_percent"] for speaker, score in abx["scores"].items()}
@@ -138,8 +138,8 @@ def iterate_hubert(config: IterateConfig, out: Path, *, device: str = "auto", fo
             units.append(folder / f"units-{index}.jsonl")
             manifest = config.data.manifest
             commands.run("encoder features", manifest, features, encoder=spec, device=device)
-            fitting = {"k": k, "max_frames": iteration.max_frames, "seed": config.seed}
-            commands.run("units fit", features, quantizer, **fitting, replace=True)
+            plain = {"k": k, "duration_penalty": 0, "max_frames": iteration.max_frames, "seed": config.seed}
+            commands.run("units fit", features, quantizer, **plain, replace=True)
             commands.run("units encode", features, units[-1], quantizer=quantizer, replace=True)
         run = RunConfig.parse(
             {

@@ -210,8 +210,7 @@ class _Sweep:
         if "speaker" in variant:
             fitting |= {"speaker_normalised": True, "manifest": self._inputs.fit}
             encoding |= {"manifest": self._inputs.manifest}
-        if "dp" in variant:
-            fitting |= {"duration_penalty": self._settings.duration_penalty}
+        fitting |= {"duration_penalty": self._settings.duration_penalty if "dp" in variant else 0}
         run, units = self._commands, work / "units.jsonl"
         source = fitted if self._fitted_elsewhere else judged
         run.run("units fit", source, work / "quantizer", **fitting, device=self._device, replace=True)
