@@ -79,7 +79,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_and_keeps_its_best(tmp_path: Pat
     assert states[0]["best"] == states[1]["best"]
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     validated = {row["step"]: row["weighted_perplexity"] for row in rows if "weighted_perplexity" in row}
-    assert states[0]["best"]["update"] == min(validated, key=lambda step: validated[step])
+    assert states[0]["best"]["step"] == min(validated, key=lambda step: validated[step])
     saved = PhoneRecognizer.load(tmp_path / "whole")
     assert saved.phones == tuple("abcde")
     alone = [saved.transcribe([sequence])[0].tolist() for sequence in data.valid]

@@ -1,5 +1,6 @@
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from textless import cli, distributed, files
 from textless.config import Config
 from textless.errors import UserError
 from textless.provenance import check_header, make_header
+from textless.training.best import Best
 from textless.training.run import Run, read_metrics
 from textless.training.schedule import ScheduleConfig, multiplier
 
@@ -239,3 +241,13 @@ def test_help_answers_in_half_a_second():
         run_textless("--help")
         best = min(best, time.perf_counter() - start)
     assert best < 0.5
+
+
+def test_the_best_is_the_lowest_and_the_first_where_all_are_infinite() -> None:
+    best = Best()
+    found = [best.improve(step, value) for step, value in enumerate([math.inf, 3.0, 4.0, 3.0, 2.0, 5.0], 1)]
+    assert found == [True, True, False, False, True, False]
+    assert (best.step, best.value, best.is_past(2), best.is_past(1), best.is_past(0)) == (5, 2.0, False, True, False)
+    again = Best()
+    again.load_state_dict(best.state_dict())
+    assert vars(again) == vars(best)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from textless.distributed import World, process_group, select_device, total
 from textless.errors import UserError
+from textless.training.best import Best
 from textless.training.checkpoint import Stateful
 from textless.training.parallel import WholeModel, WholeOptimizer, parallelize, unsynchronized, whole
 from textless.training.precision import autocast
@@ -22,10 +23,10 @@ from textless.training.seeds import mixed_seed
 from ulm.config import OptimizerConfig, TrainConfig
 from ulm.corpus import read_corpora
 from ulm.data import IGNORED, Batch, PackedUnits
+from ulm.divergence import Divergence
 from ulm.language_model import TransformerLanguageModel
 from ulm.model import UnitTransformer
 from ulm.warm_start import initial_network
-from ulm.watch import Best, Divergence
 
 Logits = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # of tokens and documents
 CHECK_EVERY = 10  # updates between looks at whether all was finite; the first that was not is known exactly
@@ -111,7 +112,7 @@ def _train(config: TrainConfig, run: Run, here: World, device: torch.device) -> 
     if not finished:
         run.say(f"stopped at step {step} of {steps}; the same command goes on from there")
     else:
-        at_best = f", best at step {best.step}: {best.bits:.4f} bits per unit" if held_out else ""
+        at_best = f", best at step {best.step}: {best.value:.4f} bits per unit" if held_out else ""
         run.say(f"finished: {run.directory}{at_best}")
 
 

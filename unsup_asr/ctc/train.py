@@ -13,6 +13,7 @@ from textless.encoders.directory import save_encoder
 from textless.errors import UserError
 from textless.features.store import FeatureStore
 from textless.files import atomic_directory
+from textless.training.best import Best
 from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from textless.training.run import Run
@@ -24,7 +25,7 @@ from unsup_asr.ctc.learner import Learner
 from unsup_asr.ctc.model import ENCODER, CtcRecognizer, Input
 from unsup_asr.ctc.network import RecognitionNetwork
 from unsup_asr.ctc.tuned_encoder import TunedEncoder, open_tuned
-from unsup_asr.ctc.validation import Best, validate
+from unsup_asr.ctc.validation import validate
 from unsup_asr.phone_text import PhoneText
 from unsup_asr.recognizers import is_same_layer
 from unsup_asr.selection import Judge

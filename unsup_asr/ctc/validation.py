@@ -11,7 +11,6 @@ Pseudo labels alone would ask for their errors to be learnt, text alone for flue
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -79,25 +78,3 @@ def validate(
     learner.train()
     perplexity = judge(transcripts).weighted_perplexity if judge is not None else None
     return Validation(nats / n_symbols, n_edits / n_symbols, perplexity)
-
-
-class Best:
-    """The lowest criterion so far, and when; part of the state of a run."""
-
-    def __init__(self) -> None:
-        self.step, self.value = 0, math.inf
-
-    def improve(self, step: int, value: float) -> bool:
-        """Note a validation; whether it is the best. The first always is, even where the criterion is infinite."""
-        if self.step and value >= self.value:
-            return False
-        self.step, self.value = step, value
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Step and value."""
-        return vars(self).copy()
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Put them back."""
-        self.step, self.value = state_dict["step"], state_dict["value"]

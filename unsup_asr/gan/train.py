@@ -2,13 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from textless.distributed import select_device
 from textless.errors import UserError
 from textless.progress import say
+from textless.training.best import Best
 from textless.training.checkpoint import Stateful
 from textless.training.run import Run
 from textless.training.seeds import mixed_seed
@@ -18,7 +18,7 @@ from unsup_asr.gan.data import Crops
 from unsup_asr.gan.initial import start_from_matching
 from unsup_asr.gan.model import PhoneRecognizer
 from unsup_asr.gan.unpaired import Unpaired, load_unpaired
-from unsup_asr.selection import Judge, Quality
+from unsup_asr.selection import Judge
 
 
 def train(config: GanConfig, out: Path, *, device_name: str = "auto", force: bool = False) -> None:
@@ -74,14 +74,14 @@ def train_on(  # noqa: C901 - the loop is meant to be read from top to bottom
         if run.due(update, config.valid_every) or update == config.updates:
             quality = judge(recognizer.transcribe(data.valid))
             run.log(update, **quality.record())
-            if best.improve(update, quality):
+            if best.improve(update, quality.weighted_perplexity):
                 recognizer.save(run.directory, update=update, **quality.record())
         if run.due(update, config.save_every) and update < config.updates:
             run.save(update, parts)
 
     run.save(update, parts)
     state = "finished" if update == config.updates else "stopped"
-    say(f"{state}: {run.directory} at update {update}; best at {best.update}: weighted perplexity {best.value:.2f}")
+    say(f"{state}: {run.directory} at update {update}; best at {best.step}: weighted perplexity {best.value:.2f}")
 
 
 class Batches:
@@ -104,25 +104,3 @@ class Batches:
         """Phones `(B, T)` and lengths `(B,)`."""
         phones, lengths = self._text.batch(update)
         return phones.to(self._device), lengths.to(self._device)
-
-
-class Best:
-    """The lowest weighted perplexity so far, and when; part of the state of a run."""
-
-    def __init__(self) -> None:
-        self.update, self.value = 0, math.inf
-
-    def improve(self, update: int, quality: Quality) -> bool:
-        """Note a validation; whether it is the best."""
-        if quality.weighted_perplexity >= self.value:
-            return False
-        self.update, self.value = update, quality.weighted_perplexity
-        return True
-
-    def state_dict(self) -> dict[str, Any]:
-        """Update and value."""
-        return vars(self).copy()
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Put them back."""
-        self.update, self.value = state_dict["update"], state_dict["value"]

@@ -9,12 +9,12 @@ import torch
 from textless.audio.batches import mask
 from textless.distributed import select_device
 from textless.errors import UserError
+from textless.training.best import Best
 from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
 from textless.training.seeds import mixed_seed
-from unsup_asr.ctc.validation import Best
 from unsup_asr.tts.config import TtsConfig
 from unsup_asr.tts.data import PairedCorpus, load_corpus
 from unsup_asr.tts.model import LARGEST_BANK, Reconstruction, TtsModel

@@ -1,39 +1,10 @@
-"""What training looks out for: the best weights so far, and numbers that are none."""
+"""Whether a training has numbers that are none."""
 
-import math
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from textless.errors import UserError
-
-
-class Best:
-    """The lowest validation bits so far, when, and how often since they were not reached; part of a run's state."""
-
-    def __init__(self) -> None:
-        self.step, self.bits, self.since = 0, math.inf, 0
-
-    def improve(self, step: int, bits: float) -> bool:
-        """Note a new value; whether it is the lowest."""
-        if bits >= self.bits:
-            self.since += 1
-            return False
-        self.step, self.bits, self.since = step, bits, 0
-        return True
-
-    def is_past(self, patience: int) -> bool:
-        """Whether so many values in a row were no improvement; 0: never."""
-        return 0 < patience <= self.since
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything."""
-        return dict(vars(self))
-
-    def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        """Put it back."""
-        vars(self).update(state_dict)
 
 
 class Divergence:
