@@ -3,11 +3,12 @@
     textless corpus synth corpus --hours 1 --text sentences.txt
     python benchmarks/cycle.py OUT --corpus corpus --text unpaired.txt [--encoder SPEC] [--seeds 3]
 
-Arms: `paired` (a student and a synthesizer of the pairs alone: what all cycles start from), `text` (text is spoken, the
-recogniser learns), `speech` (REINFORCE for the recogniser, transcripts for the synthesizer), `both`, `pseudo-label`
-(the recogniser's own transcripts, with a mean teacher), `oracle` (all of the speech with transcripts). PER is that of
-greedy transcripts of the corpus's test set, whose speakers are in no other; intelligibility is the PER of another
-network, taught by all transcripts, on what the synthesizer makes of the test set's transcripts.
+Arms: `paired` (a student and a synthesizer of the pairs alone: what all cycles start from), `both`, `text` (text is
+spoken, the recogniser learns), `speech` (of several transcripts, the one that synthesizer and text like best teaches
+both models), `pseudo-label` (the recogniser's own transcripts, with a mean teacher; no synthesizer, no text),
+`reinforce` (the same reward by REINFORCE), `oracle` (all of the speech with transcripts). PER is that of greedy
+transcripts of the corpus's test set, whose speakers are in no other; intelligibility is the PER of another network,
+taught by all transcripts, on what the synthesizer makes of the test set's transcripts.
 Every seed has pairs of its own. The control with deranged pairs is run for `both` of seed 0 (`--controls` for more).
 Verbs that have finished are not run again: a killed benchmark goes on. Two runs side by side make use of two cores:
 give them different `--first-seed` and print the table at the end with `--table`.
@@ -28,12 +29,17 @@ from textless.corpora.alignment import SILENCE, read_alignment
 from textless.pipeline.commands import Commands
 from unsup_asr.transcripts import write_transcripts
 
+TERMS = ("reinforce", "transcribed", "spoken", "pseudo_label")
+CHOSEN = ["speech.choose=8", "speech.lm_weight=1", "speech.lasting=200"]
+STILL = ["optimizer.tts_factor=0"]  # nothing in the arm teaches the synthesizer
 CYCLES = {
-    "text": {"reinforce": 0, "transcribed": 0, "spoken": 1},
-    "speech": {"reinforce": 1, "transcribed": 1, "spoken": 0},
-    "both": {"reinforce": 0.5, "transcribed": 1, "spoken": 1},
-    "pseudo-label": {"reinforce": 0, "transcribed": 0, "spoken": 0, "pseudo_label": 1},
+    "both": ({"transcribed": 1, "pseudo_label": 2, "spoken": 1}, CHOSEN),
+    "text": ({"spoken": 1}, STILL),
+    "speech": ({"transcribed": 1, "pseudo_label": 2}, CHOSEN),
+    "pseudo-label": ({"pseudo_label": 2}, STILL),
+    "reinforce": ({"reinforce": 1}, [*STILL, "speech.lm_weight=1"]),
 }
+SMALL = ["network.dim=96", "network.ffn=384", "network.blocks=1"]
 ARMS = ("paired", *CYCLES, "oracle")
 
 
@@ -45,9 +51,9 @@ def main() -> None:
     parser.add_argument("--encoder", default="logmel-cmvn@50")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--controls", default="both")
-    for name, default in (("seeds", 3), ("first-seed", 0), ("threads", 1), ("student-steps", 600), ("tts-steps", 500)):
+    for name, default in (("seeds", 3), ("first-seed", 0), ("threads", 1), ("student-steps", 500), ("tts-steps", 300)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    for name, default in (("oracle-steps", 1000), ("cycle-steps", 240)):
+    for name, default in (("oracle-steps", 600), ("cycle-steps", 400), ("judge-steps", 1000)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--minutes", type=float, default=10.0, help="of pairs")
     parser.add_argument("--table", action="store_true", help="only print what there is")
@@ -88,7 +94,7 @@ class Common:
         pronounced = {"phones": "espeak:en-us", "silence": 0, "no_silence_at_ends": True}
         commands.run("asr prepare-text", options.text, self.out / "text", replace=True, **pronounced)
         self.judge = self.out / "judge"
-        settings = ["seed=100", f"steps={options.oracle_steps}", "network.dim=160", "network.blocks=2"]
+        settings = ["seed=100", f"steps={options.judge_steps}", "network.dim=160", "network.blocks=2"]
         self.student(commands, self.judge, self.out / "train.tsv", settings)
 
     def student(self, commands: Commands, out: Path, transcripts: Path, settings: list[str]) -> None:
@@ -130,7 +136,8 @@ class Arm:
         if arm in {"paired", "oracle"}:
             transcripts = self.paired if arm == "paired" else self.common.out / "train.tsv"
             steps = options.student_steps if arm == "paired" else options.oracle_steps
-            self.common.student(commands, folder / "asr", transcripts, [f"seed={self.seed}", f"steps={steps}"])
+            settings = [f"seed={self.seed}", f"steps={steps}", *SMALL]
+            self.common.student(commands, folder / "asr", transcripts, settings)
             self.synthesizer(folder / "tts", transcripts, options.tts_steps)
         else:
             config = self.common.config(
@@ -138,15 +145,18 @@ class Arm:
             )
             settings = [f"asr={self.out / 'paired' / 'asr'}", f"tts={self.out / 'paired' / 'tts'}"]
             settings += [f"data.paired={self.paired}", f"seed={self.seed}", f"steps={options.cycle_steps}"]
-            settings += [f"terms.{name}={weight}" for name, weight in CYCLES[arm].items()]
-            settings += ["batch_seconds=30", "valid_every=40"]
+            weights, special = CYCLES[arm]
+            settings += [f"terms.{name}={weights.get(name, 0)}" for name in TERMS]
+            settings += ["batch_seconds=20", "optimizer.lr=1.5e-3", "valid_every=100", "text.scatter=0.5", *special]
             controlled = arm in options.controls.split(",") and self.seed == 0
             settings += [f"control={str(controlled).lower()}"]
             run(commands, "asr cycle", config, folder, settings, json=True)
         self.judge(folder)
 
     def synthesizer(self, out: Path, transcripts: Path, steps: int) -> None:
-        content = f'batch_seconds = 40\n[network]\nwidth = 128\n[data]\nspeech = "{self.common.out / "train"}"\n'
+        content = "batch_seconds = 40\nflat_steps = 50\nvalid_every = 50\n[network]\n"
+        content += "width = 128\nencoder_layers = 2\ndecoder_layers = 1\n"
+        content += f'[data]\nspeech = "{self.common.out / "train"}"\n'
         config = self.common.config("tts", content + 'transcripts = ""\nlabels = "reference"\n')
         settings = [f"data.transcripts={transcripts}", f"seed={self.seed}", f"steps={steps}"]
         run(self.common.commands, "asr train-tts", config, out, settings)

@@ -1,14 +1,18 @@
 """Whether adversarial training converges: phones of a text, planted in noise, are found again without a label.
 
-    python benchmarks/uasr_planted.py OUT [--text sentences.txt --phones espeak:en-us] [--set updates=20000 ...]
+    python benchmarks/uasr_planted.py OUT [--set updates=20000 ...]
+    python benchmarks/uasr_planted.py OUT --phones espeak:en-us [--text sentences.txt]
+    python benchmarks/uasr_planted.py OUT --segments --set initial=matching --set generator_optimizer.lr=5e-5
 
-Sentences are made phones; some of them are spoken, so to say: every phone becomes one row of features (now and then
-two), a random vector of its own plus noise. The rest is the unpaired text. The configuration is that of
+Some sentences are spoken, so to say: every phone becomes one row of features (now and then two), a random vector of its
+own plus noise. The rest is the unpaired text. The configuration is that of
 examples/configs/asr-gan-cpu.toml. Training sees rows and text; this script, which knows what was planted, reads every
 checkpoint that it leaves and prints the phone error rate. A stopped script goes on. OUT/curve.json has the figures, and
 OUT/curve.png a picture of them.
 
-Without --text, the text is the documentation of Python's own modules, about 5,000 sentences.
+The sentences are of a planted language of 20 phones, in which no phone follows itself; or, with --phones, of natural
+text as the prepared folders have it (without --text the documentation of Python's own modules, 5,000 sentences). With
+--segments the rows are cut by their clusters as speech is, which is what a generator that starts from matching needs.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import ast
 import json
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -26,21 +31,29 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from textless.features.store import FeatureStore, StoreHeader, write_header, write_shard
+from textless.features.store import StoreHeader, write_header, write_shard
+from textless.files import write_json
+from textless.provenance import make_header
 from textless.training.checkpoint import RESUME_NAME
 from textless.training.run import read_metrics
 from units.compare import edit_distance
 from unsup_asr.gan.config import GanConfig
-from unsup_asr.gan.front_end import FrontEnd
 from unsup_asr.gan.generator import Generator
 from unsup_asr.gan.model import PhoneRecognizer
-from unsup_asr.phone_text import PHONES, PhoneText
+from unsup_asr.gan.unpaired import load_unpaired
+from unsup_asr.phone_text import FORMAT, HEADER, PHONES, VERSION, PhoneText
+from unsup_asr.prepare_speech import SpeechOptions, prepare_speech
 from unsup_asr.prepare_text import TextOptions, prepare_text
 from unsup_asr.selection import without
+
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from oracles.planted_language import Language, spoken_rows, unequal_neighbours
 
 CONFIG = Path(__file__).parents[1] / "examples/configs/asr-gan-cpu.toml"
 SPOKEN = "spoken.txt"  # what the planted utterances say
 JUDGED = 200  # utterances that errors are counted in
+CLUSTERS = 64  # with --segments
+SENTENCES = 12_000  # of the planted language, spoken and text together
 
 
 def documentation() -> Iterator[str]:
@@ -63,30 +76,48 @@ def documentation() -> Iterator[str]:
                         yield plain
 
 
-def plant(out: Path, options: argparse.Namespace) -> None:
-    """Write OUT/features, OUT/text and OUT/spoken.txt."""
+def planted_text(out: Path, seed: int) -> None:
+    """Sentences of a language of 20 phones, in which none follows itself."""
+    language = Language(seed)
+    names = [f"p{number:02}" for number in range(20)]
+    out.mkdir(parents=True)
+    write_json(out / HEADER, make_header(FORMAT, VERSION, phones=names))
+    sentences = map(unequal_neighbours, language.sentences(SENTENCES, seed + 1))
+    (out / PHONES).write_text("".join(" ".join(names[p] for p in s) + "\n" for s in sentences), encoding="utf-8")
+
+
+def natural_text(out: Path, options: argparse.Namespace) -> None:
+    """Sentences of natural text, as phones."""
     source = options.text
     if source is None:
-        source = out / "sentences.txt"
+        source = out.parent / "sentences.txt"
         sentences = list(documentation())
         np.random.default_rng(0).shuffle(sentences)
         source.write_text("\n".join(sentences) + "\n", encoding="utf-8")
-    report = prepare_text(source, out / "all", TextOptions(options.phones, min_phone_count=options.min_phone_count))
-    print(report, flush=True)
+    print(prepare_text(source, out, TextOptions(options.phones, min_phone_count=options.min_phone_count)), flush=True)
+
+
+def plant(out: Path, options: argparse.Namespace) -> None:
+    """Write OUT/features, OUT/text and OUT/spoken.txt."""
+    if options.phones is None:
+        planted_text(out / "all", options.planted_seed)
+    else:
+        natural_text(out / "all", options)
     lines = (out / "all" / PHONES).read_text(encoding="utf-8").splitlines()
     spoken, text = lines[: options.utterances], lines[options.utterances :]
     shutil.copytree(out / "all", out / "text", dirs_exist_ok=True)
     (out / "text" / PHONES).write_text("\n".join(text) + "\n", encoding="utf-8")
     names = PhoneText.load(out / "all").phones
     numbers = {name: number for number, name in enumerate(names)}
-    random = np.random.default_rng(options.planted_seed)
-    vectors = random.standard_normal((len(names), options.dim))
-    features = {}
-    for index, line in enumerate(spoken):
-        said = np.array([numbers[name] for name in line.split()])
-        rows = np.repeat(said, 1 + (random.random(len(said)) < options.repeated))
-        noise = options.noise * random.standard_normal((len(rows), options.dim))
-        features[f"u{index:05d}"] = (vectors[rows] + noise).astype(np.float32)
+    rows = spoken_rows(
+        [np.array([numbers[name] for name in line.split()]) for line in spoken],
+        options.planted_seed,
+        n_phones=len(names),
+        dim=options.dim,
+        noise=options.noise,
+        repeated=options.repeated,
+    )
+    features = {f"u{index:05d}": row for index, row in enumerate(rows)}
     write_header(out / "features", StoreHeader("planted", "0" * 64, options.dim, 14.0, 1, "0" * 64))
     write_shard(out / "features", 0, 1, features)
     (out / SPOKEN).write_text("\n".join(spoken) + "\n", encoding="utf-8")
@@ -100,20 +131,18 @@ class Errors:
         numbers = {name: number for number, name in enumerate(self.text.phones)}
         lines = (out / SPOKEN).read_text(encoding="utf-8").splitlines()[:JUDGED]
         self.said = [without(np.array([numbers[n] for n in line.split()]), self.text.silence) for line in lines]
-        store = FeatureStore(out / "features")
-        self.rows = [np.array(store[name], np.float32) for name in list(store)[:JUDGED]]
-        self.config, self.dim = config.generator, store.header.dim
+        data = load_unpaired(config.data)
+        self.rows, self.front_end, self.config = data.speech[:JUDGED], data.front_end, config.generator
 
     def of(self, checkpoint: Path) -> tuple[int, float]:
         """The update reached, and the error rate in percent."""
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        generator = Generator(self.config, self.dim, len(self.text.phones))
+        generator = Generator(self.config, self.front_end.dim, len(self.text.phones))
         generator.load_state_dict(state["parts"]["generator"])
         return int(state["step"]), self.rate(generator)
 
     def rate(self, generator: Generator) -> float:
-        front_end = FrontEnd("planted", "0" * 64, 14.0, self.dim, None, 1)
-        heard = PhoneRecognizer(generator, front_end, self.text.phones).transcribe(self.rows)
+        heard = PhoneRecognizer(generator, self.front_end, self.text.phones).transcribe(self.rows)
         heard = [without(phones, self.text.silence) for phones in heard]
         wrong = sum(edit_distance(a, b) for a, b in zip(self.said, heard, strict=True))
         return 100 * wrong / sum(map(len, self.said))
@@ -144,14 +173,15 @@ def draw(out: Path, curve: list[tuple[int, float]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--text", type=Path)
-    parser.add_argument("--phones", default="espeak:en-us")
+    parser.add_argument("--phones", help="of natural text, as for prepare-text; default: the planted language")
+    parser.add_argument("--text", type=Path, help="natural text, a sentence a line")
     parser.add_argument("--min-phone-count", type=int, default=200)
-    parser.add_argument("--utterances", type=int, default=1500)
+    parser.add_argument("--utterances", type=int, default=3000)
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--noise", type=float, default=1.0, help="standard deviation; that of the phones is 1")
     parser.add_argument("--repeated", type=float, default=0.15, help="share of phones that give two rows")
     parser.add_argument("--planted-seed", type=int, default=0)
+    parser.add_argument("--segments", action="store_true", help="cut the rows by their clusters, as speech is")
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -159,12 +189,16 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPOKEN).exists():
         plant(out, options)
-    settings = [f"data.speech={out / 'features'}", f"data.text={out / 'text'}", "data.pool=1", *options.set]
+    if options.segments:
+        prepare_speech(out / "features", out / "segments", SpeechOptions(pca=options.dim, clusters=CLUSTERS))
+    speech = out / ("segments" if options.segments else "features")
+    settings = [f"data.speech={speech}", f"data.text={out / 'text'}", "data.pool=1", *options.set]
     config = GanConfig.load(options.config, settings)
     errors = Errors(out, config)
     words = [sys.executable, "-m", "textless", "asr", "train", str(options.config), str(out / "run"), "--device", "cpu"]
     checkpoint = out / "run" / RESUME_NAME
     curve = json.loads((out / "curve.json").read_text()) if (out / "curve.json").exists() else []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # ends the training, too
     began, seen = time.monotonic(), 0.0
     with (out / "train.log").open("ab") as log:
         training = subprocess.Popen([*words, *(w for s in settings for w in ("--set", s))], stdout=log, stderr=log)

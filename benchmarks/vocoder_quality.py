@@ -37,9 +37,9 @@ CONFIGS = Path(__file__).parents[1] / "examples" / "configs"
 CORPUS, HELD_OUT = "kathleen_en", 60
 RECOGNIZER_STEPS = {"one": 2000, "many": 700}
 READER_STEPS = 800
-# `vocoder_speed.py` trains at 133 times real time on two quiet cores, and an update has 10.24 s of speech. One of the
-# others takes 1.27 times its CPU time (`Clock` of `vocoder_training.py`).
-UPDATES_A_MINUTE = {"vocoder": 780, "vocoder-f0": 610, "hifigan-cpu": 610}
+# `vocoder_speed.py` trains at 133 times real time on two quiet cores, and an update has 10.24 s of speech. An update of
+# vocoder-f0 takes 1.27 times its CPU time, one of hifigan-cpu 1.9 times (`Clock` of `vocoder_training.py`).
+UPDATES_A_MINUTE = {"vocoder": 780, "vocoder-f0": 610, "hifigan-cpu": 410}
 VOICES = {"hours": 0.6, "speakers": 20}
 FASTEST = 20.0  # phones a second that a recogniser at 50 Hz can write
 SPEAKER_STEPS = 300
@@ -70,12 +70,13 @@ ARMS = (
     Arm("mfcc-100", "mfcc@50", 100, (1.25,)),
     Arm("logmel-100", "logmel@50", 100, (1.25,)),
     Arm("ssl-300, lasting", "ssl", 300, (1.25,), penalty=0.5),
-    Arm("ssl-300, unit HiFi-GAN", "ssl", 300, (10,), "hifigan-cpu"),
+    Arm("ssl-300, unit HiFi-GAN", "ssl", 300, (1.25, 2.5, 10), "hifigan-cpu"),
 )
 VOICE_ARMS = (
-    Arm("voices, iSTFT", "ssl", 100, (2.5,)),
-    Arm("voices, iSTFT, F0", "ssl", 100, (2.5,), "vocoder-f0"),
-    Arm("voices, unit HiFi-GAN", "ssl", 100, (5,), "hifigan-cpu"),
+    Arm("voices, iSTFT", "ssl", 100, (1.25, 5)),
+    Arm("voices, iSTFT, F0", "ssl", 100, (1.25, 5), "vocoder-f0"),
+    Arm("voices, log-mel", "logmel@50", 100, (1.25,)),
+    Arm("voices, unit HiFi-GAN", "ssl", 100, (1.25, 10), "hifigan-cpu"),
 )
 
 
@@ -114,7 +115,8 @@ class Bench:
 
     def train(self, arm: Arm, minutes: float) -> Path:
         """A vocoder."""
-        units, model = self.units(arm), self.directory / "arms" / f"{arm.name}-{minutes:g}".replace(", ", "-") / "model"
+        name = f"{arm.name}-{minutes:g}".replace(", ", "-").replace(" ", "-")
+        units, model = self.units(arm), self.directory / "arms" / name / "model"
         steps = round(UPDATES_A_MINUTE[arm.config] * minutes)
         changes = {
             "data.units": units / "train.jsonl",
@@ -133,6 +135,7 @@ class Bench:
         """The held-out recordings from their units."""
         spoken = model.with_name(name)
         units = self.units(arm) / "test.jsonl"
+        options = {"manifest": self.directory / "test.tsv", **options}
         self.commands.run("vocoder synthesize", units, spoken, model=model, replace=True, **options)
         return spoken
 
@@ -152,10 +155,10 @@ def prepare(speech: Path, out: Path) -> None:
     spoken = read_alignment(speech / CORPUS / "alignments.tsv")
     usable = [utterance for utterance in manifest if utterance.id in spoken]
     held_out = {u.id for u in sorted(usable, key=lambda u: sha256(u.id.encode()))[:HELD_OUT]}
+    (out / "alignments.tsv").write_bytes((speech / CORPUS / "alignments.tsv").read_bytes())
     for name, inside in (("train", False), ("test", True)):
         chosen = tuple(u for u in usable if (u.id in held_out) == inside)
         write_manifest(out / f"{name}.tsv", Manifest(manifest.root.resolve(), chosen))
-    (out / "alignments.tsv").write_bytes((speech / CORPUS / "alignments.tsv").read_bytes())
 
 
 def copy_synthesis(bench: Bench) -> Path:
@@ -220,7 +223,7 @@ def prepare_voices(bench: Bench) -> None:
     write_manifest(bench.directory / "others.tsv", Manifest(manifest.root, tuple(others)))
 
 
-def many_voices(bench: Bench, chosen: list[str], results: dict[str, Any]) -> None:
+def many_voices(bench: Bench, chosen: list[str], most: float, results: dict[str, Any]) -> None:
     """Resynthesis in the same voice and in another."""
     directory = bench.directory
     if not (directory / "others.tsv").exists():
@@ -234,11 +237,12 @@ def many_voices(bench: Bench, chosen: list[str], results: dict[str, Any]) -> Non
     judge = {"speaker_encoder": directory / "speaker"}
     for arm in (arm for arm in VOICE_ARMS if not chosen or arm.name in chosen):
         units = bench.units(arm) / "test.jsonl"
-        for minutes in arm.minutes:
+        for minutes in (m for m in arm.minutes if m <= most):
             model = bench.train(arm, minutes)
             told = {"f0": bench.pitch() / "test"} if arm.config == "vocoder-f0" else {}
-            own = bench.speak(arm, model, "own", manifest=directory / "test.tsv", **told)
-            other = bench.speak(arm, model, "other", manifest=directory / "others.tsv", **told)
+            own = bench.speak(arm, model, "own", **told)
+            spoke = {**told, "sources": directory / "test.tsv"} if told else {}
+            other = bench.speak(arm, model, "other", manifest=directory / "others.tsv", **spoke)
             label = f"{arm.name}, {minutes:g} min"
             note(bench, results, f"{label}, own voice", bench.compare(own, units=units, **judge))
             target = {"target_manifest": directory / "train.tsv"}
@@ -281,7 +285,7 @@ def main() -> None:
                 prepare(options.speech, bench.directory)
             one_voice(bench, options.arms, options.most, results)
         else:
-            many_voices(bench, options.arms, results)
+            many_voices(bench, options.arms, options.most, results)
         page.write(bench.directory, results, [done.line for done in bench.commands.finished], EXAMPLES)
         print((bench.directory / "table.md").read_text())
         print(json.dumps({"report": str(bench.directory / "report.html")}))

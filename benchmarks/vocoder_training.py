@@ -117,6 +117,8 @@ def deviation(config: VocoderConfig, data: Data) -> tuple[float, float]:
         shape = config.model.hifigan
         said = V1 | {
             "upsample_initial_channel": shape.channels,
+            "upsample_rates": shape.rates,
+            "upsample_kernel_sizes": shape.kernels,
             "resblock_kernel_sizes": shape.block_kernels,
             "resblock_dilation_sizes": shape.block_dilations,
         }

@@ -16,13 +16,17 @@ from textless.training.run import Run, read_metrics
 from unsup_asr.ctc.config import NetworkConfig as AsrConfig
 from unsup_asr.ctc.model import CtcRecognizer, Input
 from unsup_asr.ctc.network import RecognitionNetwork
-from unsup_asr.ctc.sampling import Samples
-from unsup_asr.cycle.batches import PseudoPairs, ReferencePairs
-from unsup_asr.cycle.bridge import UnitBridge
+from unsup_asr.ctc.sampling import Samples, sample
+from unsup_asr.cycle.batches import PseudoPairs, ReferencePairs, collate_speech
+from unsup_asr.cycle.bridge import Masks, UnitBridge
+from unsup_asr.cycle.choice import transcripts_of
 from unsup_asr.cycle.config import CycleConfig, WeightingConfig
-from unsup_asr.cycle.hypotheses import Bounds, bounded
+from unsup_asr.cycle.hypotheses import Bounds, Hypotheses, bounded, transcribe
+from unsup_asr.cycle.memory import Memory
+from unsup_asr.cycle.models import Models
 from unsup_asr.cycle.prior import TextPrior
 from unsup_asr.cycle.reading import read_material
+from unsup_asr.cycle.terms import Setting
 from unsup_asr.cycle.train import train, train_on
 from unsup_asr.cycle.weighting import Weighting
 from unsup_asr.tts.config import NetworkConfig as TtsNetworkConfig
@@ -45,9 +49,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def save_models(directory: Path, labels: str = "pseudo", target: str = "frames", size: int = planted.DIM) -> None:
+def save_models(
+    directory: Path, labels: str = "pseudo", target: str = "frames", size: int = planted.DIM, decoder: int = 0
+) -> None:
     torch.manual_seed(0)
-    small = AsrConfig(dim=16, strides=(1,), blocks=1, heads=2, ffn=32, dropout=0.1)
+    small = AsrConfig(dim=16, strides=(1,), blocks=1, heads=2, ffn=32, dropout=0.1, decoder_blocks=decoder)
     network = RecognitionNetwork(small, planted.DIM, len(planted.PHONES))
     recognizer = CtcRecognizer(network, planted.PHONES, Input("planted", planted.SHA, planted.RATE))
     recognizer.save(directory / "asr", labels)  # type: ignore[arg-type]
@@ -103,9 +109,23 @@ def test_each_term_teaches_what_it_should(world: Path, tmp_path: Path, term: str
         assert all(same(start[name], state[f"reverse_{name}"]) for name in start)
 
 
+def test_a_recogniser_with_a_decoder_is_taught_in_both_halves(world: Path, tmp_path: Path) -> None:
+    save_models(tmp_path, decoder=1)
+    settings = {"speech": {"choose": 2}, "terms": dict.fromkeys(TERMS, 1.0) | {"paired": 0.0}, "steps": 1}
+    train(config_of(world, asr=tmp_path / "asr", **settings), tmp_path / "out", device_name="cpu")
+    state = torch.load(tmp_path / "out" / "resume.pt", weights_only=True)["parts"]["models"]["asr"]
+    start = CtcRecognizer.load(tmp_path / "asr").network.state_dict()
+    assert not torch.equal(state["ctc.weight"], start["ctc.weight"])
+    assert not torch.equal(state["decoder.output.weight"], start["decoder.output.weight"])
+
+
 def test_a_resumed_run_is_the_uninterrupted_one_in_all_terms(world: Path, tmp_path: Path) -> None:
     config = config_of(
-        world, terms=dict.fromkeys(TERMS, 0.5), weighting={"kind": "dynamic"}, speech={"lm_weight": 0.1}, log_every=2
+        world,
+        terms=dict.fromkeys(TERMS, 0.5),
+        weighting={"kind": "dynamic"},
+        log_every=2,
+        speech={"lm_weight": 0.1, "choose": 2, "lasting": 2},
     )
     for name in ("whole", "parts"):
         with (Stopping if name == "parts" else Run)(tmp_path / name, config) as run:
@@ -162,6 +182,74 @@ def test_hypotheses_that_run_away_are_cut_and_counted() -> None:
     assert found.counts.tolist() == [4, 3, 6]
     assert found.phones[0].tolist() == [1, 2, 3, 4, 0, 0]
     assert found.n_cut == 2  # one too long for its speech, one that never ended
+
+
+def test_what_is_chosen_explains_the_speech_best(world: Path) -> None:
+    config = config_of(world, terms={"transcribed": 1.0}, speech={"choose": 6, "lm_weight": 0.1})
+    material = read_material(config)
+    with torch.no_grad():  # all that can be said is about as likely
+        for parameter in material.asr.network.ctc.parameters():
+            parameter.mul_(0.1)
+    models = Models(material.asr.network, material.tts, config.reverse, CPU)
+    prior = TextPrior(material.sentences, len(planted.PHONES))
+    masks = Masks(config.mask, torch.Generator())
+    bounds, memory = Bounds(30.0, planted.RATE), Memory(0)
+    setting = Setting(models, material.bridge, config, bounds, prior, torch.Generator(), masks, memory, deranged=False)
+    batch = collate_speech(material.speech[:4], CPU)
+    setting.seed(0)
+    found = transcripts_of(batch, setting)
+
+    # One by one: the same draws, each scored on its own.
+    states = models.reverse_asr(batch.features, batch.lengths)
+    longest = setting.bounds.longest(batch.target_lengths)
+    likeliest = transcribe(models.reverse_asr, states, longest)
+    setting.seed(0)
+    drawn = sample(models.reverse_asr, states, n=6, max_length=1000, generator=setting.chance)
+    chose_a_sample = 0
+    for place in range(4):
+        said = [likeliest.phones[place, : likeliest.counts[place]]]
+        counts = torch.minimum(drawn.counts, longest.repeat_interleave(6))
+        said += [drawn.symbols[row, : counts[row]] for row in range(6 * place, 6 * place + 6)]
+        own = collate_speech(material.speech[place : place + 1], CPU)
+        totals = []
+        for phones in said:
+            row, size = phones[None], torch.tensor([len(phones)])
+            nats = models.reverse_asr.ctc_nats(models.reverse_asr(own.features, own.lengths), row, size)
+            made = models.reverse_tts.reconstruct(row, size, own.voices, own.target, own.target_lengths)
+            totals.append(float(-made.speech - made.prior + 0.1 * prior.nats(row, size) - nats))
+        best = int(np.argmax(totals))
+        assert found.phones[place, : found.counts[place]].tolist() == said[best].tolist()
+        chose_a_sample += best > 0
+    assert chose_a_sample
+
+
+def test_what_was_chosen_lasts_for_some_updates() -> None:
+    memory = Memory(5)
+    assert memory.missing(["a", "b"]) == [0, 1]
+    memory.note(["a", "b"], Hypotheses(torch.tensor([[3, 4, 0], [1, 2, 5]]), torch.tensor([2, 3]), 0))
+    memory.now = 4
+    assert memory.missing(["b", "c"]) == [1]
+    restored = Memory(5)
+    restored.load_state_dict(memory.state_dict())
+    restored.now = 4
+    found = restored.recall(["b", "a"], CPU, 0)
+    assert found.phones.tolist() == [[1, 2, 5], [3, 4, 0]]
+    assert found.counts.tolist() == [3, 2]
+    memory.now = 5
+    assert memory.missing(["a", "b"]) == [0, 1]
+
+
+def test_an_average_is_judged_and_kept(world: Path, tmp_path: Path) -> None:
+    for kind in ("ema", "current"):
+        config = config_of(world, terms={"spoken": 1.0}, reverse={"kind": kind}, steps=1, valid_every=1, patience=9)
+        train(config, tmp_path / kind, device_name="cpu")
+        models = torch.load(tmp_path / kind / "resume.pt", weights_only=True)["parts"]["models"]
+        step = read_json(tmp_path / kind / "asr" / "config.json")["training"]["step"]
+        kept = CtcRecognizer.load(tmp_path / kind / "asr").network.state_dict()
+        start = CtcRecognizer.load(world / "asr").network.state_dict()
+        learnt = models["reverse_asr" if kind == "ema" else "asr"]
+        assert same(kept, learnt if step else start)
+        assert not same(kept, models["asr"]) or kind == "current"
 
 
 def test_the_prior_of_relaxed_phones_is_that_of_bigrams_and_differentiable() -> None:
@@ -266,3 +354,30 @@ def test_states_and_units_are_heard(world: Path, tmp_path: Path) -> None:
 def test_configurations_that_do_not_fit_are_refused(world: Path, values: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         config_of(world, **values)
+
+
+def test_the_start_and_the_end_are_heard_on_one_page(world: Path, tmp_path: Path) -> None:
+    from units.quantizer import Quantizer, save_quantizer
+    from vocoder.config import ModelConfig
+    from vocoder.model import VocoderModel
+
+    quantizers = [Quantizer(torch.randn(n, planted.DIM), "planted", planted.SHA, planted.RATE) for n in (9, 8)]
+    for place, quantizer in enumerate(quantizers):
+        save_quantizer(tmp_path / f"q{place}", quantizer, {})
+        config = ModelConfig(width=16, hidden=16, dilations=(1,), duration_width=8, duration_layers=1)
+        VocoderModel(config, quantizer.identity, ["f"]).write(tmp_path / f"v{place}")
+    heard = {"listen": {"vocoder": tmp_path / "v0", "sentences": 3}, "steps": 2, "terms": {"transcribed": 1}}
+    data = {"quantizer": tmp_path / "q0"}
+    train(config_of(world, **heard, data=data), tmp_path / "out", device_name="cpu")
+    page = (tmp_path / "out" / "listening.html").read_text()
+    assert page.count("<audio") == 2 * 3
+    assert "<th>start</th><th>step " in page
+    with pytest.raises(UserError, match=r"the vocoder .*v1 was made with the quantizer"):
+        other = heard | {"listen": {"vocoder": tmp_path / "v1"}}
+        train(config_of(world, **other, data=data), tmp_path / "other", device_name="cpu")
+    with pytest.raises(UserError, match=r"give data.quantizer, whose units listen.vocoder speaks"):
+        train(config_of(world, **heard), tmp_path / "none", device_name="cpu")
+    save_models(tmp_path / "states", target="states", size=16)
+    models = {"asr": tmp_path / "states" / "asr", "tts": tmp_path / "states" / "tts"}
+    with pytest.raises(UserError, match="there is no page for it"):
+        train(config_of(world, **models, **heard), tmp_path / "of_states", device_name="cpu")

@@ -68,18 +68,25 @@ def waveform(out: Path, utterance_id: str) -> torch.Tensor:
 
 
 def test_pitch_comes_from_a_store(units: Path, store: Path, tmp_path: Path) -> None:
-    """Less the level of the utterance, or of its speaker in the manifest; raised by --pitch; spoken at the voice's."""
+    """Less the level of whoever spoke it, as far as that is known; raised by --pitch; spoken at the voice's level."""
     model = save_model(tmp_path / "model", pitch="raw")
     run("synthesize", units, tmp_path / "own", "--model", model, "--f0", store, "--speaker", "m")
-    speakers = Manifest(tmp_path, (Utterance("a", "a.wav", 1, "m"), Utterance("b", "b.wav", 1, "m")))
-    write_manifest(tmp_path / "m.tsv", speakers)
-    run("synthesize", units, tmp_path / "same", "--model", model, "--f0", store, "--manifest", tmp_path / "m.tsv")
+    for name in ("m", "f", "stranger"):
+        who = ["--speaker", "m", "--manifest", tmp_path / f"{name}.tsv"]
+        spoken = Manifest(tmp_path, tuple(Utterance(item.id, f"{item.id}.wav", 1, name) for item in ITEMS))
+        write_manifest(tmp_path / f"{name}.tsv", spoken)
+        run("synthesize", units, tmp_path / name, "--model", model, "--f0", store, *who)
     run("synthesize", units, tmp_path / "high", "--model", model, "--f0", store, "--speaker", "m", "--pitch", "12")
     vocoder, log = load_vocoder(model, "cpu"), math.log(2)
+    who = ["--manifest", tmp_path / "m.tsv", "--sources", tmp_path / "f.tsv"]
+    run("synthesize", units, tmp_path / "f to m", "--model", model, "--f0", store, *who)
     joint = (45 * math.log(110) + 25 * math.log(220)) / 70
     for out, levels, shift in (
         ("own", {"a": math.log(110), "b": math.log(220)}, 0.0),
-        ("same", {"a": joint, "b": joint}, 0.0),
+        ("stranger", {"a": joint, "b": joint}, 0.0),
+        ("m", {"a": math.log(100), "b": math.log(100)}, 0.0),  # as the vocoder knows that speaker
+        ("f", {"a": math.log(200), "b": math.log(200)}, 0.0),
+        ("f to m", {"a": math.log(200), "b": math.log(200)}, 0.0),
         ("high", {"a": math.log(110), "b": math.log(220)}, log),
     ):
         for item in ITEMS:
@@ -103,6 +110,8 @@ def test_pitch_that_is_missing_or_of_no_use(units: Path, store: Path, tmp_path: 
     plain = save_model(tmp_path / "plain")
     with pytest.raises(UserError, match="the vocoder has no pitch"):
         run("synthesize", units, tmp_path / "out", "--model", plain, "--f0", store)
+    with pytest.raises(UserError, match="none is read: it goes with --f0"):
+        run("synthesize", units, tmp_path / "out", "--model", plain, "--sources", tmp_path / "someone.tsv")
     with pytest.raises(UserError, match="pitch cannot be shifted"):
         run("synthesize", units, tmp_path / "out", "--model", plain, "--pitch", "2")
 

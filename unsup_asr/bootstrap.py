@@ -2,15 +2,17 @@
 
     1. cluster   frames into as many segments a second as there are phones
     2. match     clusters with phones, by skip-grams (`unsup_asr.matching`)
-    3. learn     a network from these phones, and again from its own as the bigrams of text correct them
+    3. learn     a network from these phones, and again from its own as the trigrams of text correct them
     4. from the second round on, what is clustered is the hidden layer of the network
 
 Every `learn` gives a recogniser. It is judged by text alone, and the best is kept. A stage is the step of the run: a
-job that was killed goes on with the stage it was in.
+job that was killed goes on with the stage it was in. What every frame was taken for after a `match` or a `learn` is
+left in stages/, feature stores of the number of the phone: `textless asr diagnose` tells what each was worth.
 """
 
 import math
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,24 +21,26 @@ import torch
 
 from textless.distributed import select_device
 from textless.errors import UserError
-from textless.features.store import FeatureStore
+from textless.features.store import FeatureStore, StoreHeader, write_header, write_shard
+from textless.files import remove
 from textless.progress import say
 from textless.training.run import Run
 from textless.training.seeds import mixed_seed
 from unsup_asr.matching import match_clusters
 from unsup_asr.phone_text import PhoneText
-from unsup_asr.selection import Judge, without
+from unsup_asr.selection import DOUBTFUL, Judge, without
 from unsup_asr.self_training.clusters import cluster_frames
 from unsup_asr.self_training.features import Frames, FrontEnd, principal_components
 from unsup_asr.self_training.hmm import Hmm, bonus_for, joined
 from unsup_asr.self_training.model import FrameRecognizer, Source, scaled
 from unsup_asr.self_training.network import FrameNetwork
 from unsup_asr.self_training.train import learn, read
-from unsup_asr.train_config import BootstrapConfig
+from unsup_asr.train_config import BootstrapConfig, Silence
 
 Stage = Literal["cluster", "match", "learn"]
 PROBED = 100  # utterances by which the rate of phones is set
-CRITERION = "weighted_perplexity"
+STAGES = "stages"
+CRITERION = "alone_weighted_perplexity"  # of what a network hears without n-grams: with them, all look alike
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,8 @@ class Unpaired:
 
     source: Source
     front_end: FrontEnd
+    header: StoreHeader
+    ids: list[str]
     frames: Frames
     text: PhoneText
 
@@ -62,13 +68,14 @@ class Progress:
         phones: `(T,)` of all frames, as far as is known.
         network: weights of the last one that learnt.
         best: lowest criterion so far.
+        strangeness: of that one.
     """
 
     def __init__(self) -> None:
         nothing = torch.empty(0, dtype=torch.int64)
         self.clusters, self.phones = nothing, nothing
         self.network: dict[str, torch.Tensor] = {}
-        self.best = math.inf
+        self.best = self.strangeness = math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
@@ -98,16 +105,27 @@ def load_unpaired(config: BootstrapConfig) -> Unpaired:
     """
     store = FeatureStore(config.data.features)
     text = PhoneText.load(config.data.text)
-    if not config.data.silence and text.silence is not None:
-        text = PhoneText(text.phones[:-1], [without(sentence, text.silence) for sentence in text.sentences])
-    sequences = [np.asarray(store[i], dtype=np.float32) for i in store if len(store[i])]
-    sentences = [sentence for sentence in text.sentences if len(sentence)]
+    text = with_silences(text, config.data.silence)
+    ids = [i for i in store if len(store[i])]
+    sequences = [np.asarray(store[i], dtype=np.float32) for i in ids]
+    sentences = [sentence for sentence in text.sentences if len(without(sentence, text.silence))]
     if not sequences or not sentences:
         raise UserError(f"nothing to train on: {len(sequences)} utterances, {len(sentences)} sentences")
     front_end = FrontEnd.fit(sequences, config.normalisation, config.pca)
     source = Source(store.header.encoder, store.header.encoder_sha256, store.header.frame_rate)
     frames = Frames.of([front_end(sequence) for sequence in sequences])
-    return Unpaired(source, front_end, frames, PhoneText(text.phones, sentences))
+    return Unpaired(source, front_end, store.header, ids, frames, PhoneText(text.phones, sentences))
+
+
+def with_silences(text: PhoneText, kept: Silence) -> PhoneText:
+    """Text with all of its silences, with one at both ends of every sentence only, or without; if it has any at all."""
+    silence = text.silence
+    if silence is None or kept == "all":
+        return text
+    spoken = [without(sentence, silence) for sentence in text.sentences]
+    if kept == "none":
+        return PhoneText(text.phones[:-1], spoken)
+    return PhoneText(text.phones, [np.concatenate([[silence], sentence, [silence]]) for sentence in spoken])
 
 
 def stages(config: BootstrapConfig) -> list[Stage]:
@@ -124,10 +142,14 @@ def run_stages(data: Unpaired, config: BootstrapConfig, run: Run, device: torch.
     if step == len(plan):
         say(f"{run.directory} is finished; --force trains it again")
         return
+    if step == 0:
+        remove(run.directory / STAGES)  # of another configuration
     judge = Judge(data.text)
+    stay = 1 - config.phones_per_second / data.source.frame_rate
+    hmm = Hmm.of_text(data.text.sentences, len(data.text.phones), stay, config.network.order)
     metrics: dict[str, float]
     while step < len(plan) and not run.stopping():
-        seed = mixed_seed(config.seed, step)
+        seed, begin = mixed_seed(config.seed, step), time.process_time()
         match plan[step]:
             case "cluster":
                 seen = hidden_frames(data, config, progress.network, device) if progress.network else data.frames
@@ -140,18 +162,49 @@ def run_stages(data: Unpaired, config: BootstrapConfig, run: Run, device: torch.
                 progress.phones = torch.from_numpy(phones)
                 metrics = {"matching_loss": loss}
             case "learn":
-                recognizer, phones = self_trained(data, config, progress.phones.numpy(), seed, device)
-                progress.phones = torch.from_numpy(phones)
+                outcome = self_trained(data, config, hmm, progress.phones.numpy(), seed, device)
+                recognizer = outcome.recognizer
+                progress.phones = torch.from_numpy(outcome.phones)
                 progress.network = recognizer.network.state_dict()
-                quality = judge([joined(row) for row in data.frames.split(phones)])
-                metrics = quality.record()
+                quality, alone = (judge(said(data, phones)) for phones in (outcome.phones, outcome.alone))
+                metrics = quality.record() | {f"alone_{name}": value for name, value in alone.record().items()}
+                metrics["strangeness"] = judge.strangeness(alone)
                 if metrics[CRITERION] < progress.best:
-                    progress.best = metrics[CRITERION]
+                    progress.best, progress.strangeness = metrics[CRITERION], metrics["strangeness"]
                     recognizer.save(run.directory, stage=step + 1, **metrics)
         step += 1
-        run.log(step, **metrics)
+        if plan[step - 1] != "cluster":
+            keep_stage(run.directory / STAGES / f"{step:02d}-{plan[step - 1]}", data, progress.phones.numpy())
+        run.log(step, **metrics, processor_seconds=round(time.process_time() - begin, 2))
         run.save(step, {"progress": progress})
     say(f"{run.directory}: {step} of {len(plan)} stages; {CRITERION} {progress.best:.4g} at best")
+    if step == len(plan) and progress.strangeness > DOUBTFUL:
+        say(
+            f"doubtful: what the network hears by itself is not like the text (strangeness {progress.strangeness:.2f}, "
+            f"{DOUBTFUL:g} and less where training succeeds): the text may be of another language, or the features too "
+            "far from phones; try other seeds, another encoder, or other text"
+        )
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one `learn`: a recogniser, what it takes frames `(T,)` for, and what its network does without n-grams."""
+
+    recognizer: FrameRecognizer
+    phones: np.ndarray
+    alone: np.ndarray
+
+
+def said(data: Unpaired, phones: np.ndarray) -> list[np.ndarray]:
+    """Phones `(T,)` of all frames → `(N,)` of every utterance."""
+    return [joined(row) for row in data.frames.split(phones)]
+
+
+def keep_stage(directory: Path, data: Unpaired, phones: np.ndarray) -> None:
+    """Write what every frame `(T,)` is taken for."""
+    rows = dict(zip(data.ids, data.frames.split(phones.astype(np.int16)[:, None]), strict=True))
+    write_header(directory, replace(data.header, dim=1, n_shards=1))
+    write_shard(directory, 0, 1, rows)
 
 
 def hidden_frames(
@@ -174,16 +227,17 @@ def matched(data: Unpaired, config: BootstrapConfig, clusters: np.ndarray, seed:
 
 
 def self_trained(
-    data: Unpaired, config: BootstrapConfig, phones: np.ndarray, seed: int, device: torch.device
-) -> tuple[FrameRecognizer, np.ndarray]:
-    """A network that learns phones `(T,)` of all frames, and the phones that it gives with the bigrams of text."""
-    n_phones, frame_rate = len(data.text.phones), data.source.frame_rate
-    network = learn(data.frames, phones, n_phones, config.network, seed, device)
+    data: Unpaired, config: BootstrapConfig, hmm: Hmm, phones: np.ndarray, seed: int, device: torch.device
+) -> Outcome:
+    """Teach a network phones `(T,)` of all frames, and have it read them with the n-grams of text, and without."""
+    network = learn(data.frames, phones, len(data.text.phones), config.network, seed, device)
     log_probs = read(network, data.frames)
     prior = np.exp(log_probs).mean(axis=0)
     scores = data.frames.split(scaled(log_probs, prior, config.network.scale))
-    hmm = Hmm.of_text(data.text.sentences, n_phones, stay=1 - config.phone_rate / frame_rate)
+    rate = config.phones_per_second / data.source.frame_rate
     probed = scores[:: max(1, len(scores) // PROBED)]
-    hmm = hmm.with_bonus(bonus_for(hmm, probed, config.phone_rate / frame_rate))
-    recognizer = FrameRecognizer(data.source, data.text.phones, data.front_end, network, prior, hmm)
-    return recognizer, np.concatenate([hmm.viterbi(row) for row in scores])
+    chains = [hmm, Hmm.without_text(len(data.text.phones), 1 - rate)]
+    chains = [chain.with_bonus(bonus_for(chain, probed, rate)) for chain in chains]
+    phones, alone = (np.concatenate([chain.viterbi(row) for row in scores]) for chain in chains)
+    recognizer = FrameRecognizer(data.source, data.text.phones, data.front_end, network, prior, chains[0])
+    return Outcome(recognizer, phones, alone)

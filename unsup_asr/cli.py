@@ -5,6 +5,7 @@ import typer
 from unsup_asr import (
     cycle_cli,
     decode_cli,
+    diagnose_cli,
     ensemble_cli,
     language_model_cli,
     prepare_cli,
@@ -32,6 +33,7 @@ app.command()(select_cli.select)
 app.command()(decode_cli.decode)
 app.command()(transcribe_cli.transcribe)
 app.command()(score_cli.score)
+app.command()(diagnose_cli.diagnose)
 app.command()(language_model_cli.lm)
 app.command("train-tts")(cycle_cli.train_tts)
 app.command()(cycle_cli.cycle)

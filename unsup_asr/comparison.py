@@ -32,7 +32,9 @@ SLOWEST, FASTEST = 8.0, 20.0  # tokens a second that a recogniser can turn into 
 KERNEL = 6  # of wav2vec-U's discriminator; shorter utterances are padding for the most part
 FITS = 0.3  # agreement below which there is a warning
 NEAREST, FARTHEST = 2, 4  # places between phones
-MATCHING = MatchingOptions(restarts=4, steps=800)
+MATCHING = MatchingOptions(
+    restarts=4, steps=800, position_weight=0.1, stretch=0.1, first_rate=0.1, last_rate=0.001
+)  # by which FITS was found
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from textless.training.checkpoint import CONFIG_NAME
 from unsup_asr.decoding.best_path import greedy
 from unsup_asr.phone_text import PhoneText
 from unsup_asr.recognizers import check_features, load_recognizer
-from unsup_asr.selection import Judge, Quality, in_text_phones, three_steps, without
+from unsup_asr.selection import DOUBTFUL, Judge, Quality, in_text_phones, three_steps, without
 
 Transcripts = dict[str, list[str]]
 HEAD = f"{'':3}{'ppl/U²':>9}{'ppl':>8}{'usage':>7}{'Σ log p':>12}{'JSD 1':>7}{2:>6}{3:>6}{4:>6}{'length':>8}{'/s':>7}"
@@ -28,12 +28,21 @@ HEAD = f"{'':3}{'ppl/U²':>9}{'ppl':>8}{'usage':>7}{'Σ log p':>12}{'JSD 1':>7}{
 
 @dataclass(frozen=True)
 class Candidate:
-    """A recogniser, how good it is, and what it made of the speech (nothing is known without speech)."""
+    """A recogniser, how good it is, and what it made of the speech (nothing is known without speech).
+
+    `strangeness` is what was noted in training, of recognisers with n-grams of text in them.
+    """
 
     directory: Path
     quality: Quality
     phones_per_second: float | None = None
     transcripts: Transcripts | None = None
+    strangeness: float | None = None
+
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether its transcripts may be like text only because of the n-grams in it."""
+        return self.strangeness is not None and self.strangeness > DOUBTFUL
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,7 @@ class Selection:
                     "rate_term": quality.rate_term,
                     "phones_per_second": candidate.phones_per_second,
                     "is_collapsed": quality.is_collapsed,
+                    "strangeness": candidate.strangeness,
                     "is_anchor": index == self.anchor,
                     "is_kept": index in self.kept,
                 }
@@ -82,13 +92,14 @@ class Selection:
         }
 
     def __str__(self) -> str:
-        """A table: * chosen, a the anchor, + kept beside it, ! collapsed."""
+        """A table: * chosen, a the anchor, + kept beside it, ! collapsed, ? doubtful."""
         return "\n".join([HEAD, *(self._row(index) for index in range(len(self.candidates)))])
 
     def _row(self, index: int) -> str:
         candidate = self.candidates[index]
         quality = candidate.quality
         mark = "*" if index == self.chosen else "+" if index in self.kept else "!" if quality.is_collapsed else ""
+        mark += "?" if candidate.is_doubtful else ""
         mark += "a" if index == self.anchor else ""
         divergence = f"{quality.divergence[0]:7.3f}" + "".join(f"{value:6.3f}" for value in quality.divergence[1:])
         rate = f"{candidate.phones_per_second:7.2f}" if candidate.phones_per_second is not None else f"{'':7}"
@@ -99,7 +110,7 @@ class Selection:
 
 
 def select(directories: Sequence[Path], text: Path, speech: Path | None = None) -> Selection:
-    """Judge recognisers and choose one; collapsed ones only if there are no others.
+    """Judge recognisers and choose one; collapsed and doubtful ones only if there are no others.
 
     Args:
         directories: model directories.
@@ -111,7 +122,9 @@ def select(directories: Sequence[Path], text: Path, speech: Path | None = None) 
     """
     judge = Judge(PhoneText.load(text))
     if speech is None:
-        return choose_among([Candidate(directory, _noted(directory)) for directory in directories])
+        return choose_among(
+            [Candidate(directory, _noted(directory), strangeness=_strangeness(directory)) for directory in directories]
+        )
     store = FeatureStore(speech)
     return choose_among([_judged(directory, judge, store) for directory in track(directories, "transcribing")])
 
@@ -120,9 +133,12 @@ def choose_among(candidates: Sequence[Candidate]) -> Selection:
     """Choose by what is known of the candidates."""
     if not any(candidate.quality.usage > 0 for candidate in candidates):
         raise UserError(f"none of the {len(candidates)} recognisers has recognised anything")
-    sound = [i for i, candidate in enumerate(candidates) if not candidate.quality.is_collapsed]
+    sound = [i for i, c in enumerate(candidates) if not (c.quality.is_collapsed or c.is_doubtful)]
     if not sound:
-        say("all recognisers have collapsed: most phones unused, or transcripts of a length that no text has")
+        say(
+            "all recognisers have collapsed (most phones unused, or transcripts of a length that no text has) or are "
+            "doubtful (what they hear without n-grams is not like the text)"
+        )
         sound = list(range(len(candidates)))
     qualities = [candidates[i].quality for i in sound]
     steps = three_steps(qualities)
@@ -140,7 +156,15 @@ def _judged(directory: Path, judge: Judge, store: FeatureStore) -> Candidate:
     quality = judge(in_text_phones(said, recognizer.phones, judge.text))
     transcripts = {n: [recognizer.phones[p] for p in phones] for n, phones in zip(store, said, strict=True)}
     seconds = store.n_frames / store.header.frame_rate
-    return Candidate(directory, quality, quality.tokens / seconds if seconds else 0.0, transcripts)
+    rate = quality.tokens / seconds if seconds else 0.0
+    return Candidate(directory, quality, rate, transcripts, _strangeness(directory))
+
+
+def _strangeness(directory: Path) -> float | None:
+    """What training noted of it; None of recognisers without n-grams in them."""
+    path = directory / CONFIG_NAME
+    training = read_json(path).get("training") if path.is_file() else None
+    return training.get("strangeness") if isinstance(training, dict) else None
 
 
 def _noted(directory: Path) -> Quality:

@@ -6,6 +6,10 @@ be given to.
 - *weighted perplexity*, of the released wav2vec-U code: perplexity under a phone LM divided by the square of the share
   of the phones that are used at all. Silences are taken out first. It shows collapse, but does not rank good models.
 - *the paper's criterion* (Baevski et al. 2021, section 3.5 and appendix B), in three steps: see `three_steps`.
+- *strangeness*: of what a network hears without n-grams, between text (0) and text in random order (1). A recogniser
+  whose chain has the n-grams of the text writes sentences of it whatever it hears, and all of the above like them; but
+  where speech and text are not of one language, the network by itself says nothing that is like text. Seen were 0.5
+  where a third of the phones was wrong, and 0.9 with text of another language; above 0.7, a recogniser is doubtful.
 - *divergence*: Jensen-Shannon, of n-grams of transcripts and text; *rate*: phones a second against text's phones a
   sentence cannot be compared, but phones an utterance can, where sentences are of one kind.
 """
@@ -25,6 +29,7 @@ from unsup_asr.phone_text import PhoneText
 SLACK = math.log(1.2)  # of the paper's second step
 LM_ORDER = 4
 LONGEST_DIVERGENCE = 4
+DOUBTFUL = 0.7  # strangeness
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,17 @@ class Judge:
         """Of the text itself, a phone or end."""
         log_prob = math.fsum(float(row.sum()) for row in self.lm.log_probs(self._sentences))
         return -log_prob / (sum(map(len, self._sentences)) + len(self._sentences))
+
+    @cached_property
+    def shuffled_nats(self) -> float:
+        """Of sentences as long as those of the text, with its phones in random order; a phone or end."""
+        phones = np.random.default_rng(0).permutation(np.concatenate(self._sentences))
+        shuffled = np.split(phones, np.cumsum([len(sentence) for sentence in self._sentences])[:-1])
+        return -math.fsum(float(row.sum()) for row in self.lm.log_probs(shuffled)) / (len(phones) + len(shuffled))
+
+    def strangeness(self, alone: Quality) -> float:
+        """How far what a network hears without n-grams is from text: 0 like text, 1 like its phones at random."""
+        return (alone.nats - self.text_nats) / max(1e-9, self.shuffled_nats - self.text_nats)
 
     def __call__(self, transcripts: Sequence[np.ndarray]) -> Quality:
         """Judge phones `(N,)` of every utterance."""

@@ -12,43 +12,43 @@ from unsup_asr.matching import MatchingOptions
 from unsup_asr.self_training.config import SelfTrainingConfig
 from unsup_asr.self_training.features import Normalisation
 
+Silence = Literal["ends", "all", "none"]
+
 
 class BootstrapData(Config):
     """What is trained on: features of any encoder, of speech without silences, and prepared text.
 
     A relative path in the TOML is relative to the TOML's own folder; one given with `--set` to the working directory.
+
+    Of the silences of the text, those at the ends of sentences are kept, even where speech has none: they tell where an
+    utterance begins and ends, without which matching fails. Those inside are not: `prepare` has cut them out of speech.
     """
 
     features: Path
     text: Path
-    silence: bool = False  # keep the silences of the text; where they were cut out of the speech, it has few
+    silence: Silence = "ends"  # which of those of the text are kept
 
 
 class BootstrapConfig(Config):
     """Matching and self-training.
 
-    How many phones a second are spoken cannot be known from text: it is the one number that has to be given. 10 to 15
-    is usual; 13 segments is what this was developed with.
+    How many phones a second are spoken cannot be known from text: it has to be given. 10 to 15 is usual; 13 segments
+    and 12.5 phones, the two edges of every utterance among them, is what this was developed with.
     """
 
     method: Literal["matching"] = "matching"
     data: BootstrapData
-    normalisation: Normalisation = "variance"
+    normalisation: Normalisation = "none"
     pca: int = Field(default=64, ge=1)  # numbers of a frame that are kept
     clusters: int = Field(default=128, ge=2)
     segments_per_second: float = Field(default=13.0, gt=0)
-    phones_per_second: float | None = Field(default=None, gt=0)  # default: segments / (1 + matching.stretch)
+    phones_per_second: float = Field(default=12.5, gt=0)  # that are to be recognised
     matching: MatchingOptions = MatchingOptions()
     network: SelfTrainingConfig = SelfTrainingConfig()
-    rounds: int = Field(default=2, ge=1)  # of clustering, matching and self-training
+    rounds: int = Field(default=5, ge=1)  # of clustering, matching and self-training
     hidden_pca: int = Field(default=48, ge=1)  # of the hidden layer that later rounds cluster
     tensorboard: bool = False
     seed: int = 0
-
-    @property
-    def phone_rate(self) -> float:
-        """Phones a second that are to be recognised."""
-        return self.phones_per_second or self.segments_per_second / (1 + self.matching.stretch)
 
 
 class AutoConfig(Config):

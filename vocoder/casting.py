@@ -29,18 +29,22 @@ class Casting:
         manifest: gives each utterance its own speaker, where that is known.
         embeddings: of speakers or utterances, for vocoders that read them; their ids are names of speakers too.
         style: of all, for vocoders with styles.
+        sources: names who spoke the recordings that pitch was tracked in; None: those of `manifest`.
     """
 
     name: str | None = None
     manifest: Path | None = None
     embeddings: Path | None = None
     style: str | None = None
+    sources: Path | None = None
 
     def own_speakers(self) -> dict[str, str]:
         """Speaker of every utterance of the manifest that has one."""
-        if self.manifest is None:
-            return {}
-        return {source.id: source.speaker for source in read_manifest(self.manifest) if source.speaker}
+        return _speakers(self.manifest)
+
+    def source_speakers(self) -> dict[str, str]:
+        """Who spoke the utterances in the first place, where that is known."""
+        return _speakers(self.sources or self.manifest)
 
     def read_embeddings(self, vocoder: Vocoder) -> Embeddings | None:
         """The embeddings, if there are any; raises `UserError` if the vocoder does not read these."""
@@ -85,14 +89,16 @@ class Cast:
         """
         name = self.speakers[utterance_id]
         if name in self._vectors:
-            if level is None and self.vocoder.model.config.pitch == "raw":
-                level = self._own_level(name)
+            if self.vocoder.model.config.pitch == "raw":
+                level = self._own_level(name, level)
             return self.vocoder.voice(embedding=self._vectors[name], style=self.style, level=level)
         return self.vocoder.voice(name, style=self.style)
 
-    def _own_level(self, name: str) -> float:
+    def _own_level(self, name: str, level: float | None) -> float:
         if name in self.vocoder.speakers:
             return float(self.vocoder.model.levels[self.vocoder.speaker_index(name)])
+        if level is not None:
+            return level
         raise UserError(
             f"the height of {name!r}, whom the vocoder has not heard, is not known: predicted pitch is for speakers of "
             "its training; give a store of pitch with --f0"
@@ -124,6 +130,12 @@ class Cast:
         elif len(self.vocoder.speakers) > 1:
             say(f"all utterances are spoken by {default}, the first of {len(self.vocoder.speakers)} speakers")
         return chosen | dict.fromkeys(foreign, default)
+
+
+def _speakers(manifest: Path | None) -> dict[str, str]:
+    if manifest is None:
+        return {}
+    return {source.id: source.speaker for source in read_manifest(manifest) if source.speaker}
 
 
 @dataclass(frozen=True)
@@ -168,12 +180,23 @@ class Contours:
         if store is None:
             return cls(None, speakers, semitones)
         contours = cls(Intonation(vocoder.quantizer.frame_rate, FeatureStore(store), quantizer), speakers, semitones)
-        groups: dict[str, list[Units]] = {}
-        for item in file.utterances:
-            groups.setdefault(contours.owner(item.id), []).append(item)
-        for owner, items in groups.items():
-            contours._levels[owner] = level_of(contours.hertz(item) for item in items)
+        contours._find_levels(file.utterances, vocoder)
         return contours
+
+    def _find_levels(self, utterances: Sequence[Units], vocoder: Vocoder) -> None:
+        """A speaker of the training has the level found there; others have the mean of the utterances here."""
+        model, groups = vocoder.model, dict[str, list[Units]]()
+        for item in utterances:
+            groups.setdefault(self.owner(item.id), []).append(item)
+        if model.config.pitch == "raw":
+            trained = {f"speaker {name}": float(model.levels[i]) for i, name in enumerate(vocoder.speakers)}
+            self._levels.update((owner, level) for owner, level in trained.items() if owner in groups)
+        for owner, items in groups.items():
+            if owner not in self._levels:
+                self._levels[owner] = level_of(self.hertz(item) for item in items)
+        unnamed = sum(item.id not in self.speakers for item in utterances)
+        if unnamed:
+            say(f"{unnamed} of {len(utterances)} melodies are taken against their own mean: --sources tells who spoke")
 
     def owner(self, utterance_id: str) -> str:
         """Whose level an utterance has: its speaker's, or its own."""

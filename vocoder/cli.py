@@ -77,6 +77,9 @@ def synthesize(
     f0: Annotated[
         Path | None, typer.Option("--f0", help="Store of `units prosody pitch`, for vocoders with pitch.")
     ] = None,
+    sources: Annotated[
+        Path | None, typer.Option("--sources", help="Manifest of who spoke what --f0 holds (default: --manifest).")
+    ] = None,
     pitch_from: Annotated[
         PitchFrom, typer.Option("--pitch-from", help="given: --f0 or the units file; model: predicted from the units.")
     ] = PitchFrom.given,
@@ -104,7 +107,7 @@ def synthesize(
         units,
         out,
         model,
-        casting=Casting(speaker, manifest, embeddings, style),
+        casting=Casting(speaker, manifest, embeddings, style, sources),
         delivery=Delivery(predict_durations, speed, pitch, loudness, predict_pitch=pitch_from is PitchFrom.model),
         f0=f0,
         precision=precision.value,

@@ -100,6 +100,7 @@ def synthesize_files(
         "embeddings": None if casting.embeddings is None else sha256_file(casting.embeddings),
         "style": casting.style,
         "f0": None if f0 is None else sha256_file(f0 / HEADER_NAME),
+        "sources": None if casting.sources is None else sha256_file(casting.sources),
         "precision": precision,
         **vars(how),
         "shards": count,
@@ -122,11 +123,13 @@ class Studio:
     def __init__(
         self, vocoder: Vocoder, file: UnitsFile, casting: Casting, delivery: Delivery, f0: Path | None
     ) -> None:
+        if casting.sources is not None and f0 is None:
+            raise UserError(f"{casting.sources} says whose pitch is read, but none is read: it goes with --f0")
         self.vocoder = vocoder
         self.delivery = delivery
         self.cast = Cast(casting, file.utterances, vocoder)
         if not delivery.predict_pitch:
-            self.contours = Contours.of(vocoder, file, f0, casting.own_speakers(), delivery.semitones)
+            self.contours = Contours.of(vocoder, file, f0, casting.source_speakers(), delivery.semitones)
         elif f0 is not None:
             raise UserError(f"pitch is either read from {f0} or predicted: leave out --f0 or --pitch-from model")
         elif vocoder.model.pitch_predictor is None and file.utterances:

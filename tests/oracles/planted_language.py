@@ -27,6 +27,24 @@ class Language:
         return [np.concatenate([self.words[w] for w in random.choice(N_WORDS, k, p=self.frequency)]) for k in lengths]
 
 
+def unequal_neighbours(sentence: np.ndarray) -> np.ndarray:
+    """A sentence in which no phone follows itself."""
+    return sentence[np.append(True, sentence[1:] != sentence[:-1])]
+
+
+def spoken_rows(
+    sentences: list[np.ndarray], seed: int, *, n_phones: int, dim: int, noise: float, repeated: float
+) -> list[np.ndarray]:
+    """Rows `(N, dim)` of sentences, as pooled segments are: one a phone, and for a share of the phones two."""
+    random = np.random.default_rng(seed)
+    vectors = random.standard_normal((n_phones, dim))
+    found = []
+    for sentence in sentences:
+        said = np.repeat(sentence, 1 + (random.random(len(sentence)) < repeated))
+        found.append((vectors[said] + noise * random.standard_normal((len(said), dim))).astype(np.float32))
+    return found
+
+
 def spoken_frames(sentences: list[np.ndarray], seed: int, *, n_phones: int, dim: int, noise: float) -> list[np.ndarray]:
     """Frames `(T, dim)` of sentences: a phone lasts 2 frames and some, every time with another error and jitter."""
     random = np.random.default_rng(seed)

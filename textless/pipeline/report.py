@@ -2,7 +2,6 @@
 
 import base64
 import html
-import io as bytes_io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import soundfile
 
 from textless.audio import io
+from textless.audio.player import player
 from textless.corpora.alignment import read_alignment
 from textless.files import atomic_write
 from textless.pipeline import figures
@@ -164,7 +163,8 @@ def _listen(out: Path, example: "Example") -> str:
         players.append((f"another voice ({example.other_speaker})", example.other_voice))
     players += [(f"continuation {number + 1}", path) for number, path in enumerate(example.continuations)]
     sounds = "".join(
-        f"<figure><figcaption>{html.escape(title)}</figcaption>{_player(path)}</figure>" for title, path in players
+        f"<figure><figcaption>{html.escape(title)}</figcaption>{player(io.load(path))}</figure>"
+        for title, path in players
     )
     said = f"“{html.escape(example.text)}”" if example.text else ""
     picture = _image(_example_picture(out, example), f"spectrograms, units and phones of {example.id}")
@@ -211,12 +211,6 @@ def _commands(out: Path, commands: Sequence[str]) -> str:
     return (
         f"<details><summary>{len(commands)} commands</summary><pre>{listed}</pre></details>{configs}<p>{software}</p>"
     )
-
-
-def _player(path: Path) -> str:
-    buffer = bytes_io.BytesIO()
-    soundfile.write(buffer, io.load(path).numpy(), io.SAMPLE_RATE, format="MP3")
-    return f'<audio controls preload="none" src="data:audio/mpeg;base64,{_base64(buffer.getvalue())}"></audio>'
 
 
 def _image(content: bytes, description: str) -> str:

@@ -50,6 +50,7 @@ class PseudoPairs:
 class SpeechBatch:
     """Padded features `(B, T, D)` and targets `(B, T')` or `(B, T', H)`, their lengths `(B,)`, voices."""
 
+    ids: tuple[str, ...]
     features: torch.Tensor
     lengths: torch.Tensor
     target: torch.Tensor
@@ -61,9 +62,20 @@ class SpeechBatch:
 
     def rolled(self) -> "SpeechBatch":
         """The same batch in which every utterance is at the place of its neighbour: what pairs are deranged with."""
-        voices = None if self.voices is None else self.voices.roll(1, 0)
-        tensors = {name: value.roll(1, 0) for name, value in vars(self).items() if name != "voices"}
-        return SpeechBatch(**tensors, voices=voices)
+        return self.only([len(self) - 1, *range(len(self) - 1)])
+
+    def only(self, places: Sequence[int]) -> "SpeechBatch":
+        """Some of its utterances, in this order."""
+        rows = torch.tensor(places, device=self.features.device)
+        lengths, target_lengths = self.lengths[rows], self.target_lengths[rows]
+        return SpeechBatch(
+            tuple(self.ids[place] for place in places),
+            self.features[rows, : int(lengths.max())],
+            lengths,
+            self.target[rows, : int(target_lengths.max())],
+            target_lengths,
+            None if self.voices is None else self.voices[rows],
+        )
 
 
 @dataclass(frozen=True)
@@ -94,7 +106,10 @@ def collate_speech(utterances: Sequence[Heard], device: torch.device) -> SpeechB
     features, lengths = pad([torch.from_numpy(np.array(u.features, np.float32)) for u in utterances])
     target, target_lengths = pad([torch.from_numpy(np.array(u.target)) for u in utterances])
     voices = stack_voices([u.voice for u in utterances], device)
-    return SpeechBatch(features.to(device), lengths.to(device), target.to(device), target_lengths.to(device), voices)
+    ids = tuple(u.id for u in utterances)
+    return SpeechBatch(
+        ids, features.to(device), lengths.to(device), target.to(device), target_lengths.to(device), voices
+    )
 
 
 def collate_text(sentences: Sequence[np.ndarray], device: torch.device) -> TextBatch:

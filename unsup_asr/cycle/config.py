@@ -79,6 +79,9 @@ class SpeechConfig(Config):
         estimator: of the straight-through term.
         temperature: of samples and of straight-through gradients.
         lm_weight: of the log-probability of a hypothesis under the unpaired text, per frame, in the reward.
+        choose: samples beside the likeliest transcript, of which the best makes the lesson of `transcribed` and
+            `pseudo_label` (`choice.py`); 0: the likeliest.
+        lasting: updates for which such a lesson is used again before another one is chosen of the same utterance.
         longest: phones a second; a hypothesis with more has run away, is cut and counted.
     """
 
@@ -88,6 +91,8 @@ class SpeechConfig(Config):
     estimator: Literal["argmax", "gumbel", "expected"] = "argmax"
     temperature: float = Field(default=1.0, gt=0)
     lm_weight: float = Field(default=0.0, ge=0)
+    choose: int = Field(default=0, ge=0)
+    lasting: int = Field(default=0, ge=0)
     longest: float = Field(default=30.0, gt=0)
 
 
@@ -105,12 +110,25 @@ class ReverseConfig(Config):
     """The model that a term uses but does not teach.
 
     Attributes:
-        kind: `frozen` is the model of the start, `ema` an average of the trained one, `current` the trained one itself.
+        kind: `frozen` is the model of the start, `ema` an average of the trained one, which is also what is judged and
+            kept, `current` the trained one itself.
         decay: of the average.
     """
 
     kind: Literal["frozen", "ema", "current"] = "ema"
     decay: float = Field(default=0.99, ge=0, lt=1)
+
+
+class ListenConfig(Config):
+    """The page on which the synthesizer of the start and that of the end say the same sentences.
+
+    Attributes:
+        vocoder: directory; None: there is no page. Frames are spoken through data.quantizer.
+        sentences: of the unpaired text, drawn at random.
+    """
+
+    vocoder: Path | None = None
+    sentences: int = Field(default=6, ge=1)
 
 
 class WeightingConfig(Config):
@@ -146,6 +164,7 @@ class CycleConfig(Config):
     ctc_weight: float = Field(default=0.3, ge=0, le=1)  # beside the decoder's loss, where there is a decoder
     optimizer: OptimizerConfig = OptimizerConfig()
     control: bool = True  # the same once more with deranged pairs
+    listen: ListenConfig = ListenConfig()
     steps: int = Field(default=600, ge=1)
     batch_seconds: float = Field(default=40.0, gt=0)  # of each part of an update: pairs, speech, text
     patience: int = Field(default=8, ge=1)  # validations without a better one, after which it stops

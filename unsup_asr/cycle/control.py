@@ -22,7 +22,7 @@ class Course:
 
     Attributes:
         steps: at which the best was found.
-        criterion: before and after.
+        criterion: before and after, see `Validation`.
         own: error a frame of the cycle on own transcripts, before and after.
         deranged: the same on those of a neighbour.
         stopped: why it ended.
@@ -73,7 +73,7 @@ def said(report: dict[str, Any]) -> str:
         values = report[name]
         own, deranged = values["own"], values["deranged"]
         return (
-            f"{name}: log of weighted perplexity {values['criterion'][0]:.3f} -> {values['criterion'][1]:.3f} at step "
+            f"{name}: criterion {values['criterion'][0]:.3f} -> {values['criterion'][1]:.3f} at step "
             f"{values['steps']}; loss a frame {own[0]:.4f} -> {own[1]:.4f} with own transcripts, {deranged[0]:.4f} -> "
             f"{deranged[1]:.4f} with deranged ones ({values['stopped']})"
         )

@@ -32,6 +32,11 @@ class Models:
         self.reverse_asr: RecognitionNetwork = self.asr if is_current else still_copy(self.asr)
         self.reverse_tts: TtsModel = self.tts if is_current else still_copy(self.tts)
 
+    @property
+    def judged(self) -> tuple[RecognitionNetwork, TtsModel]:
+        """What is judged and kept: averages of the past where there are some, else the models that learn."""
+        return (self.reverse_asr, self.reverse_tts) if self.reverse.kind == "ema" else (self.asr, self.tts)
+
     @torch.no_grad()
     def follow(self) -> None:
         """After an update: averages move a little; what is frozen does not."""

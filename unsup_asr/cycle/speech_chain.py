@@ -11,17 +11,13 @@ No gradient goes through the text or the speech that was made: in the text's dir
 import torch
 
 from unsup_asr.cycle.batches import SpeechBatch, TextBatch
-from unsup_asr.cycle.hypotheses import transcribe
+from unsup_asr.cycle.hypotheses import Hypotheses
 from unsup_asr.cycle.models import without_dropout
 from unsup_asr.cycle.terms import Setting, Term, recognition_loss
 
 
-def transcribed_term(batch: SpeechBatch, setting: Setting) -> Term:
-    """The synthesizer's loss of speech and its transcript; in the control, the transcript of a neighbour."""
-    reverse = setting.models.reverse_asr
-    with torch.no_grad(), without_dropout(reverse):
-        states = reverse(batch.features, batch.lengths)
-        said = transcribe(reverse, states, setting.bounds.longest(batch.target_lengths))
+def transcribed_term(batch: SpeechBatch, said: Hypotheses, setting: Setting) -> Term:
+    """The synthesizer's loss of speech and what was said of it; in the control, what was said of a neighbour."""
     speech = batch.rolled() if setting.deranged else batch
     counts = torch.minimum(said.counts, setting.bounds.longest(speech.target_lengths))
     made = setting.models.tts.reconstruct(said.phones, counts, speech.voices, speech.target, speech.target_lengths)

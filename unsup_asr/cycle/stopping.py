@@ -5,7 +5,7 @@ from typing import Any
 
 from unsup_asr.cycle.validation import Validation
 
-DIVERGED = math.log(2)  # so far above the criterion of the start
+DIVERGED = 2.0  # so many times the weighted perplexity of the start
 
 
 class Best:
@@ -15,7 +15,7 @@ class Best:
         step: of the best.
         criterion: of the best.
         waited: validations since; None before the first.
-        start: criterion of the models that the cycle began with.
+        start: weighted perplexity of the models that the cycle began with.
         stopped: why it should not go on; empty while it should.
     """
 
@@ -27,14 +27,14 @@ class Best:
     def note(self, step: int, found: Validation, patience: int) -> bool:
         """Note a validation; whether it is the best. The first always is."""
         if self.waited is None or found.criterion < self.criterion:
-            self.start = found.criterion if self.waited is None else self.start
+            self.start = found.quality.weighted_perplexity if self.waited is None else self.start
             self.step, self.criterion, self.waited = step, found.criterion, 0
             return True
         self.waited += 1
-        if found.criterion > self.start + DIVERGED:
+        if found.quality.weighted_perplexity > DIVERGED * self.start:
             self.stopped = (
                 f"it has diverged: the weighted perplexity is {found.quality.weighted_perplexity:.2f} after "
-                f"{math.exp(self.start):.2f}"
+                f"{self.start:.2f}"
             )
         elif self.waited >= patience:
             self.stopped = f"{patience} validations were not better"

@@ -10,6 +10,7 @@ from unsup_asr.ctc.network import RecognitionNetwork, States
 from unsup_asr.cycle.bridge import Bridge, Masks
 from unsup_asr.cycle.config import CycleConfig
 from unsup_asr.cycle.hypotheses import Bounds, can_be_said
+from unsup_asr.cycle.memory import Memory
 from unsup_asr.cycle.models import Models
 from unsup_asr.cycle.prior import TextPrior
 
@@ -30,6 +31,7 @@ class Setting:
         prior: of unpaired text.
         chance: of everything drawn, on the models' device.
         masks: hide frames from a recogniser that learns.
+        memory: of transcripts that were chosen before.
         deranged: the control, in which what is said and what is heard belong to different utterances.
     """
 
@@ -40,10 +42,12 @@ class Setting:
     prior: TextPrior
     chance: torch.Generator
     masks: Masks
+    memory: Memory
     deranged: bool
 
     def seed(self, step: int) -> None:
-        """What is drawn in a step is a function of the seed and the step alone."""
+        """Before a step: what is drawn in it is a function of the seed and the step alone."""
+        self.memory.now = step
         self.chance.manual_seed(mixed_seed(self.config.seed, step, 1))
         self.masks.generator.manual_seed(mixed_seed(self.config.seed, step, 2))
 

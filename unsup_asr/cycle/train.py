@@ -17,11 +17,14 @@ from textless.training.run import Run
 from textless.training.schedule import multiplier, set_learning_rate
 from textless.training.seeds import mixed_seed
 from unsup_asr.ctc.model import CtcRecognizer
-from unsup_asr.cycle.batches import Unpaired
+from unsup_asr.cycle.batches import SpeechBatch, Unpaired
 from unsup_asr.cycle.bridge import Masks
+from unsup_asr.cycle.choice import transcripts_of
 from unsup_asr.cycle.config import CycleConfig, OptimizerConfig, TermsConfig
 from unsup_asr.cycle.control import Course, write_report
 from unsup_asr.cycle.hypotheses import Bounds
+from unsup_asr.cycle.listening import PAGE, Listening, draw_sentences, write_page
+from unsup_asr.cycle.memory import Memory
 from unsup_asr.cycle.models import Models
 from unsup_asr.cycle.paired import paired_terms
 from unsup_asr.cycle.prior import TextPrior
@@ -36,6 +39,7 @@ from unsup_asr.cycle.validation import validate
 from unsup_asr.cycle.weighting import Weighting
 from unsup_asr.phone_text import PhoneText
 from unsup_asr.selection import Judge
+from unsup_asr.tts.model import TtsModel
 
 CONTROL, ASR, TTS = "control", "asr", "tts"
 
@@ -48,11 +52,19 @@ def train(config: CycleConfig, out: Path, *, device_name: str = "auto", force: b
     """
     device = select_device(device_name)
     with Run(out, config, force=force) as run:
-        cycle = train_on(read_material(config), config, run, device, deranged=False)
+        material = read_material(config)
+        listening = Listening.open(config, material.tts.kind, device)
+        cycle = train_on(material, config, run, device, deranged=False)
     control = None
     if config.control:
         with Run(out / CONTROL, config, force=force) as run:
             control = train_on(read_material(config), config, run, device, deranged=True)
+    if listening is not None:
+        kept = TtsModel.load(out / TTS)
+        start, _ = TtsModel.load(config.tts).renumbered(kept.phones)
+        sentences = draw_sentences(material.sentences, config.listen.sentences, config.seed)
+        synthesizers = {"start": start, f"step {cycle.steps}": kept}
+        write_page(out / PAGE, listening, sentences, {n: m.to(device).eval() for n, m in synthesizers.items()})
     return write_report(out, cycle, control, config.terms.model_dump())
 
 
@@ -71,11 +83,13 @@ def train_on(material: Material, config: CycleConfig, run: Run, device: torch.de
         prior=TextPrior(material.sentences, len(material.asr.phones)),
         chance=torch.Generator(device),
         masks=Masks(config.mask, torch.Generator()),
+        memory=Memory(config.speech.lasting),
         deranged=deranged,
     )
     judge = Judge(PhoneText(material.asr.phones, material.sentences))
     best, weighting, tally = Best(), Weighting(config.weighting), Tally()
     parts: dict[str, Stateful] = {"models": models, "best": best, "weighting": weighting, "tally": tally}
+    parts["memory"] = setting.memory
     parts |= {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
     step = run.resume(parts)
 
@@ -123,7 +137,7 @@ def train_on(material: Material, config: CycleConfig, run: Run, device: torch.de
     reason = best.stopped or ("all steps were taken" if step >= config.steps else "it was asked to stop")
     run.say(
         f"{run.directory}{' (control)' if deranged else ''} ends at step {step}: {reason}; kept is step {best.step} "
-        f"with a weighted perplexity of {math.exp(best.criterion):.2f}"
+        f"with a criterion of {best.criterion:.4f}"
     )
     return Course.of(run.directory, best.step, reason)
 
@@ -137,18 +151,28 @@ def terms_of(data: Unpaired, setting: Setting, step: int, device: torch.device) 
     if wanted.listening:
         speech = data.speech_batch(step, device)
         if len(speech) > 1 or not setting.deranged:
-            if wanted.reinforce:
-                terms["reinforce"] = reinforce_term(speech, setting)
-            if wanted.straight_through:
-                terms["straight_through"] = straight_through_term(speech, setting)
-            if wanted.transcribed:
-                terms["transcribed"] = transcribed_term(speech, setting)
-            if wanted.pseudo_label:
-                terms["pseudo_label"] = pseudo_label_term(speech, setting)
+            terms |= terms_of_speech(speech, setting)
     if wanted.spoken:
         text = data.text_batch(step, device)
         if len(text) > 1 or not setting.deranged:
             terms["spoken"] = spoken_term(text, setting)
+    return terms
+
+
+def terms_of_speech(speech: SpeechBatch, setting: Setting) -> dict[str, Term]:
+    """The terms of unpaired speech."""
+    wanted = setting.config.terms
+    terms: dict[str, Term] = {}
+    if wanted.reinforce:
+        terms["reinforce"] = reinforce_term(speech, setting)
+    if wanted.straight_through:
+        terms["straight_through"] = straight_through_term(speech, setting)
+    if wanted.transcribed or wanted.pseudo_label:
+        said = transcripts_of(speech, setting)
+        if wanted.transcribed:
+            terms["transcribed"] = transcribed_term(speech, said, setting)
+        if wanted.pseudo_label:
+            terms["pseudo_label"] = pseudo_label_term(speech, said, setting)
     return terms
 
 
@@ -200,5 +224,6 @@ def read_unpaired(material: Material, frames: int, seed: int) -> Unpaired:
 def keep(models: Models, material: Material, config: CycleConfig, directory: Path, **training: float) -> None:
     """Write both models."""
     labels = config.data.labels
-    CtcRecognizer(models.asr, material.asr.phones, material.asr.source).save(directory / ASR, labels, **training)
-    models.tts.save(directory / TTS, labels=labels, **training)
+    asr, tts = models.judged
+    CtcRecognizer(asr, material.asr.phones, material.asr.source).save(directory / ASR, labels, **training)
+    tts.save(directory / TTS, labels=labels, **training)

@@ -79,7 +79,7 @@ class FrameRecognizer:
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
         """Features `(T, D)` of every utterance → the logs of what every frame is, given all of the utterance.
 
-        The bigrams of text and the rate of phones have had their say already (forward and backward).
+        The n-grams of text and the rate of phones have had their say already (forward and backward).
         """
         found = []
         for scores in self.scores(features):
