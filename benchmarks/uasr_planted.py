@@ -76,13 +76,12 @@ def documentation() -> Iterator[str]:
                         yield plain
 
 
-def planted_text(out: Path, seed: int) -> None:
+def planted_text(out: Path) -> None:
     """Sentences of a language of 20 phones, in which none follows itself."""
-    language = Language(seed)
     names = [f"p{number:02}" for number in range(20)]
     out.mkdir(parents=True)
     write_json(out / HEADER, make_header(FORMAT, VERSION, phones=names))
-    sentences = map(unequal_neighbours, language.sentences(SENTENCES, seed + 1))
+    sentences = map(unequal_neighbours, Language(0).sentences(SENTENCES, 1))
     (out / PHONES).write_text("".join(" ".join(names[p] for p in s) + "\n" for s in sentences), encoding="utf-8")
 
 
@@ -100,7 +99,7 @@ def natural_text(out: Path, options: argparse.Namespace) -> None:
 def plant(out: Path, options: argparse.Namespace) -> None:
     """Write OUT/features, OUT/text and OUT/spoken.txt."""
     if options.phones is None:
-        planted_text(out / "all", options.planted_seed)
+        planted_text(out / "all")
     else:
         natural_text(out / "all", options)
     lines = (out / "all" / PHONES).read_text(encoding="utf-8").splitlines()
@@ -148,26 +147,28 @@ class Errors:
         return 100 * wrong / sum(map(len, self.said))
 
 
-def draw(out: Path, curve: list[tuple[int, float]]) -> None:
+def draw(path: Path, runs: list[Path]) -> None:
+    """A picture of one or more folders that this script has filled."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    metrics = [row for row in read_metrics(out / "run") if "weighted_perplexity" in row]
-    figure, axes = plt.subplots(1, 3, figsize=(12, 3.2), layout="constrained")
-    axes[0].plot(*zip(*curve, strict=True))
-    axes[0].set(title="phone errors, % (labels, for this picture only)", ylim=(0, 100))
-    for order in (1, 2, 3, 4):
-        axes[1].plot([r["step"] for r in metrics], [r[f"divergence_{order}"] for r in metrics], label=f"{order}-grams")
-    axes[1].set(title="Jensen-Shannon divergence from text, bits", ylim=(0, 1))
-    axes[1].legend()
-    axes[2].plot([row["step"] for row in metrics], [row["weighted_perplexity"] for row in metrics])
-    axes[2].set(title="weighted perplexity", yscale="log")
+    figure, axes = plt.subplots(1, 3, figsize=(12, 3.6), layout="constrained")
+    for out in runs:
+        axes[0].plot(*zip(*json.loads((out / "curve.json").read_text()), strict=True), label=out.name)
+        metrics = [row for row in read_metrics(out / "run") if "weighted_perplexity" in row]
+        for axis, key in zip(axes[1:], ("weighted_perplexity", "divergence_4"), strict=True):
+            axis.plot([row["step"] for row in metrics], [row[key] for row in metrics])
+    axes[0].set(title="phone errors, %", ylim=(0, 100))
+    axes[1].set(title="weighted perplexity", ylim=(0, None))
+    axes[2].set(title="divergence of 4-grams, bits", ylim=(0, 1))
     for axis in axes:
         axis.set_xlabel("updates")
         axis.grid(alpha=0.3)
-    figure.savefig(out / "curve.png", dpi=110)
+    if len(runs) > 1:
+        figure.legend(loc="outside lower center", ncols=len(runs))
+    figure.savefig(path, dpi=110)
 
 
 def main() -> None:
@@ -180,8 +181,9 @@ def main() -> None:
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--noise", type=float, default=1.0, help="standard deviation; that of the phones is 1")
     parser.add_argument("--repeated", type=float, default=0.15, help="share of phones that give two rows")
-    parser.add_argument("--planted-seed", type=int, default=0)
+    parser.add_argument("--planted-seed", type=int, default=0, help="of the phones' vectors and the noise")
     parser.add_argument("--segments", action="store_true", help="cut the rows by their clusters, as speech is")
+    parser.add_argument("--beside", type=Path, nargs="*", default=[], help="earlier OUTs to draw into the same picture")
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     options = parser.parse_args()
@@ -189,7 +191,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not (out / SPOKEN).exists():
         plant(out, options)
-    if options.segments:
+    if options.segments and not (out / "segments").exists():
         prepare_speech(out / "features", out / "segments", SpeechOptions(pca=options.dim, clusters=CLUSTERS))
     speech = out / ("segments" if options.segments else "features")
     settings = [f"data.speech={speech}", f"data.text={out / 'text'}", "data.pool=1", *options.set]
@@ -218,7 +220,7 @@ def main() -> None:
             training.terminate()
             training.wait()
     if curve:
-        draw(out, curve)
+        draw(out / "curve.png", [*options.beside, out])
         print(f"best of all checkpoints {min(rate for _, rate in curve):.1f} %, last {curve[-1][1]:.1f} %")
 
 

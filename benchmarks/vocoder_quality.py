@@ -258,7 +258,8 @@ def note(
     write_json(out / "results.json", results)
     rows = page.rows(results)
     (out / "table.md").write_text(page.markdown(rows))
-    (out / "minutes.png").write_bytes(page.plot(results))
+    if page.has_minutes(results):
+        (out / "minutes.png").write_bytes(page.plot(results))
     say(page.line(page.rows({label: results[label]})[0]))
 
 

@@ -88,8 +88,13 @@ def line(row: Sequence[str]) -> str:
     return row[0] + ": " + ", ".join(f"{name} {cell}" for name, cell in zip(HEADINGS[1:], row[1:], strict=True) if cell)
 
 
+def has_minutes(results: Results) -> bool:
+    """Whether there is anything to plot."""
+    return any(answer.get("minutes") for answer in results.values())
+
+
 def plot(results: Results) -> bytes:
-    """Phone error rate against minutes of training, as a PNG."""
+    """Phone error rate against minutes of training, as a PNG; lines are of originals and of readers of the units."""
     figure, axes = plt.subplots(figsize=(6.5, 3.6))
     axes.spines[["top", "right"]].set_visible(False)
     arms: dict[str, list[tuple[float, float]]] = {}
@@ -99,19 +104,25 @@ def plot(results: Results) -> bytes:
             arms.setdefault(answer["arm"], []).append((answer["minutes"], rate))
     for name, points in arms.items():
         axes.plot(*zip(*sorted(points), strict=True), marker="o", label=name)
+    lines: dict[str, list[str]] = {}
     for label, answer in results.items():
         if "reader" in answer:
-            axes.axhline(100 * answer["reader"], linestyle=":", linewidth=1, color="#8a94a3")
-            axes.annotate(label, (0.35, 100 * answer["reader"]), fontsize=7, color="#667080", va="bottom")
+            lines.setdefault(f"{100 * answer['reader']:.1f}", []).append(label.removesuffix(", read directly"))
     original = next((rate for answer in results.values() if (rate := _original(answer)) is not None), None)
     if original is not None:
-        axes.axhline(original, linewidth=1, color="#4b7f52")
-        axes.annotate("originals", (0.35, original), fontsize=7, color="#4b7f52", va="bottom")
+        lines.setdefault(f"{original:.1f}", []).append("originals")
+    for rate, names in lines.items():
+        axes.axhline(float(rate), linestyle=":", linewidth=1, color="#8a94a3")
+        beside = {"xycoords": axes.get_yaxis_transform(), "va": "center", "fontsize": 7, "color": "#667080"}
+        axes.annotate(", ".join(names).replace(", units ", ", "), (1.01, float(rate)), annotation_clip=False, **beside)
+    minutes = sorted({at for points in arms.values() for at, _ in points})
     axes.set_xscale("log")
+    axes.set_xticks(minutes, [f"{at:g}" for at in minutes])
+    axes.minorticks_off()
     axes.set_xlabel("minutes of training, two cores")
     axes.set_ylabel("phone error rate, %")
     if arms:
-        axes.legend(frameon=False, fontsize=7)
+        axes.legend(frameon=False, fontsize=7, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     buffer = bytes_io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, bbox_inches="tight")
     plt.close(figure)
@@ -123,7 +134,7 @@ def write(out: Path, results: Results, commands: Sequence[str], examples: int) -
     table = rows(results)
     head = "".join(f"<th>{name}</th>" for name in HEADINGS)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in table)
-    picture = base64.b64encode(plot(results)).decode()
+    picture = base64.b64encode(plot(results)).decode() if has_minutes(results) else ""
     manifest = read_manifest(out / "test.tsv")
     folders = sorted({path.parent for path in out.glob("*/**/synthesis.json")} | {out / "copy" / "spoken"})
     sounds = []
@@ -136,7 +147,12 @@ def write(out: Path, results: Results, commands: Sequence[str], examples: int) -
     with atomic_write(out / "report.html") as file:
         file.write(
             PAGE.format(
-                head=head, body=body, picture=picture, sounds="".join(sounds), n_commands=len(commands), listed=listed
+                head=head,
+                body=body,
+                picture=picture and IMAGE.format(picture=picture),
+                sounds="".join(sounds),
+                n_commands=len(commands),
+                listed=listed,
             )
         )
 
@@ -160,6 +176,7 @@ def spectrogram(waveform: torch.Tensor) -> bytes:
     return buffer.getvalue()
 
 
+IMAGE = '<img alt="phone error rate against minutes of training" src="data:image/png;base64,{picture}">'
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>Resynthesis</title>
 <style>body {{ max-width: 70rem; margin: auto; padding: 1rem; font: 15px/1.5 system-ui, sans-serif }}
@@ -167,7 +184,7 @@ td, th {{ text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px sol
 figure {{ display: inline-block; margin: .3rem 1rem }} figcaption {{ font-size: .8rem }} pre {{ overflow-x: auto }}
 </style></head><body><h1>Resynthesis from units</h1>
 <table><tr>{head}</tr>{body}</table>
-<img alt="phone error rate against minutes of training" src="data:image/png;base64,{picture}">
+{picture}
 {sounds}
 <details><summary>{n_commands} commands</summary><pre>{listed}</pre></details></body></html>
 """

@@ -1,8 +1,7 @@
 """The adversaries find planted phones: what is wrong at the start is put right by text, and not by another language's.
 
-A start at random ends in the right table or in a wrong one by chance (docs/asr.md), so a quick test starts from a table
-in which four of ten phones are mistaken for each other; the slow one starts at random, with several seeds, and chooses
-among them without labels.
+A start at random ends in the right table or in a wrong one by chance (docs/asr.md), so the quick test starts from a
+table in which four of ten phones are mistaken for each other.
 """
 
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 import torch
 from oracles.planted_language import Language, spoken_rows, unequal_neighbours
 
-from textless.training.run import Run, read_metrics
+from textless.training.run import Run
 from units.compare import edit_distance
 from unsup_asr.comparison import FITS, agreement_of
 from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, LossConfig, OptimizerConfig
@@ -44,10 +43,8 @@ def error_rate(recognizer: PhoneRecognizer, said: list[np.ndarray], speech: list
     return 100 * sum(edit_distance(a, b) for a, b in zip(said, heard, strict=True)) / sum(map(len, said))
 
 
-def trained(
-    directory: Path, text: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
-) -> tuple[float, float, dict[str, float]]:
-    """Errors before and after training from a table with mistakes, and the last validation."""
+def trained(directory: Path, text: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> tuple[float, float]:
+    """Errors before and after training from a table with mistakes."""
     front_end = FrontEnd("planted", "0" * 64, 14.0, DIM, None, 1)
     data = Unpaired(SPEECH, SPEECH[:100], PhoneText(tuple("abcdefghij"), text), front_end)
     table = np.arange(PHONES)
@@ -74,21 +71,18 @@ def trained(
     )
     with Run(directory, config) as run:
         train_on(data, config, run, CPU)
-    after = error_rate(PhoneRecognizer.load(directory), SAID[:100], SPEECH[:100])
-    return before[0], after, [row for row in read_metrics(directory) if "usage" in row][-1]
+    return before[0], error_rate(PhoneRecognizer.load(directory), SAID[:100], SPEECH[:100])
 
 
 def test_mistakes_of_the_start_are_put_right_by_text_but_not_by_that_of_another_language(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     same, other = (sentences(language, 3000, seed=2) for language in (0, 1))
-    before, after, judged = trained(tmp_path / "same", same, monkeypatch)
+    before, after = trained(tmp_path / "same", same, monkeypatch)
     assert after < before - 8
-    again, worse, control = trained(tmp_path / "other", other, monkeypatch)
-    assert again == before
-    assert worse > before
-    assert control["divergence_4"] > judged["divergence_4"] + 0.1
-    assert control["weighted_perplexity"] > 1.5 * judged["weighted_perplexity"]
-    # It is flagged before anything is trained: `asr prepare` warns below FITS.
+    again, worse = trained(tmp_path / "other", other, monkeypatch)
+    assert again == before < worse
+    # What is said in the end is like the other language, too (by n-grams: a generator sees its neighbours, and can make
+    # anything sound like anything). So it is flagged before: `asr prepare` warns below FITS.
     fits, does_not = (agreement_of(ROWS, PHONES, text, PHONES) for text in (same, other))
     assert fits > FITS > does_not

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ import torch
 
 from textless.errors import UserError
 from textless.training.run import Run
+from unsup_asr.gan import adversaries, losses
 from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, OptimizerConfig
 from unsup_asr.gan.data import Crops, one_hot
 from unsup_asr.gan.front_end import FrontEnd
 from unsup_asr.gan.model import PhoneRecognizer
 from unsup_asr.gan.train import train_on
 from unsup_asr.gan.unpaired import Unpaired
-from unsup_asr.phone_text import PhoneText
+from unsup_asr.phone_text import SILENCE, PhoneText
 
 FRONT_END = FrontEnd("planted", "0" * 64, 50.0, 4, None, 1)
 CPU = torch.device("cpu")
@@ -90,3 +92,48 @@ def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     config = configured(generator_optimizer=OptimizerConfig(lr=1e30))
     with pytest.raises(UserError, match=r"the gradient is (nan|inf) at update \d"), Run(tmp_path / "r", config) as run:
         train_on(unpaired(), config, run, CPU)
+
+
+def test_a_penalty_that_is_no_number_stops_the_run_which_keeps_its_best(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def broken(*arguments: Any) -> torch.Tensor:
+        asked.append(arguments)
+        return losses.gradient_penalty(*arguments) * (float("nan") if len(asked) > 3 else 1.0)
+
+    monkeypatch.setattr(adversaries, "losses", SimpleNamespace(**{**vars(losses), "gradient_penalty": broken}))
+    with (
+        pytest.raises(UserError, match="the gradient is nan at update 7; .* keeps the best so far"),
+        Run(tmp_path / "r", configured()) as run,
+    ):
+        train_on(unpaired(), configured(), run, CPU)
+    kept = PhoneRecognizer.load(tmp_path / "r").generator.state_dict()
+    assert all(value.isfinite().all() for value in kept.values())
+    state = torch.load(tmp_path / "r" / "resume.pt", weights_only=True)
+    assert state["step"] == 4
+    assert all(value.isfinite().all() for value in state["parts"]["discriminator"].values())
+
+
+def test_utterances_shorter_than_the_kernels_and_a_phone_that_never_occurs(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    sentences = [random.integers(5, size=random.integers(1, 4)) for _ in range(60)]
+    speech = [random.standard_normal((random.integers(1, 4), 4)).astype(np.float32) for _ in range(40)]
+    data = Unpaired(speech, speech[:10], PhoneText(tuple("abcdef"), sentences), FRONT_END)
+    with Run(tmp_path / "r", configured()) as run:
+        train_on(data, configured(), run, CPU)
+    rows = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert all(np.isfinite(value) for row in rows for value in row.values())
+    assert {row["usage"] for row in rows if "usage" in row} <= {n / 5 for n in range(7)}  # of the phones that occur
+    assert len(PhoneRecognizer.load(tmp_path / "r").transcribe(data.valid)) == 10
+
+
+def test_text_of_silences_alone_is_refused(tmp_path: Path) -> None:
+    data = unpaired()
+    silent = PhoneText((*"abcd", SILENCE), [np.full(5, 4), np.full(9, 4)])
+    with (
+        pytest.raises(UserError, match="the text has no phones to judge by"),
+        Run(tmp_path / "r", configured()) as run,
+    ):
+        train_on(Unpaired(data.speech, data.valid, silent, FRONT_END), configured(), run, CPU)

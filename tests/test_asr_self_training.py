@@ -248,9 +248,13 @@ def test_which_silences_are_kept() -> None:
     assert with_silences(spoken_only, "ends") is spoken_only
 
 
-def test_nothing_to_train_on(planted: Planted, tmp_path: Path) -> None:
+def test_data_that_nothing_can_be_learnt_from(planted: Planted, tmp_path: Path) -> None:
     write_text(tmp_path / "empty", [])
     config = load_train_config(planted.folder / "asr.toml", [f"data.text={tmp_path / 'empty'}"])
     assert isinstance(config, BootstrapConfig)
     with pytest.raises(UserError, match="nothing to train on: 250 utterances, 0 sentences"):
+        bootstrap(config, tmp_path / "run")
+    config = load_train_config(planted.folder / "asr.toml", ["phones_per_second=50"])
+    assert isinstance(config, BootstrapConfig)
+    with pytest.raises(UserError, match=r"has 50 frames a second, which is too few for phones_per_second = 50"):
         bootstrap(config, tmp_path / "run")

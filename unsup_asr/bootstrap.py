@@ -24,6 +24,8 @@ from textless.errors import UserError
 from textless.features.store import FeatureStore, StoreHeader, write_header, write_shard
 from textless.files import remove
 from textless.progress import say
+from textless.training.best import Best
+from textless.training.checkpoint import Stateful
 from textless.training.run import Run
 from textless.training.seeds import mixed_seed
 from unsup_asr.matching import match_clusters
@@ -67,15 +69,14 @@ class Progress:
         clusters: `(T,)` of all frames.
         phones: `(T,)` of all frames, as far as is known.
         network: weights of the last one that learnt.
-        best: lowest criterion so far.
-        strangeness: of that one.
+        strangeness: of the best recogniser so far.
     """
 
     def __init__(self) -> None:
         nothing = torch.empty(0, dtype=torch.int64)
         self.clusters, self.phones = nothing, nothing
         self.network: dict[str, torch.Tensor] = {}
-        self.best = self.strangeness = math.inf
+        self.strangeness = math.inf
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
@@ -111,6 +112,11 @@ def load_unpaired(config: BootstrapConfig) -> Unpaired:
     sentences = [sentence for sentence in text.sentences if len(without(sentence, text.silence))]
     if not sequences or not sentences:
         raise UserError(f"nothing to train on: {len(sequences)} utterances, {len(sentences)} sentences")
+    if config.phones_per_second >= store.header.frame_rate:
+        raise UserError(
+            f"{config.data.features} has {store.header.frame_rate:g} frames a second, which is too few for "
+            f"phones_per_second = {config.phones_per_second:g}"
+        )
     front_end = FrontEnd.fit(sequences, config.normalisation, config.pca)
     source = Source(store.header.encoder, store.header.encoder_sha256, store.header.frame_rate)
     frames = Frames.of([front_end(sequence) for sequence in sequences])
@@ -137,8 +143,9 @@ def stages(config: BootstrapConfig) -> list[Stage]:
 def run_stages(data: Unpaired, config: BootstrapConfig, run: Run, device: torch.device) -> None:
     """Train on what was read; the loop."""
     plan = stages(config)
-    progress = Progress()
-    step = run.resume({"progress": progress})
+    progress, best = Progress(), Best()
+    parts: dict[str, Stateful] = {"progress": progress, "best": best}
+    step = run.resume(parts)
     if step == len(plan):
         say(f"{run.directory} is finished; --force trains it again")
         return
@@ -169,15 +176,15 @@ def run_stages(data: Unpaired, config: BootstrapConfig, run: Run, device: torch.
                 quality, alone = (judge(said(data, phones)) for phones in (outcome.phones, outcome.alone))
                 metrics = quality.record() | {f"alone_{name}": value for name, value in alone.record().items()}
                 metrics["strangeness"] = judge.strangeness(alone)
-                if metrics[CRITERION] < progress.best:
-                    progress.best, progress.strangeness = metrics[CRITERION], metrics["strangeness"]
+                if best.improve(step + 1, metrics[CRITERION]):
+                    progress.strangeness = metrics["strangeness"]
                     recognizer.save(run.directory, stage=step + 1, **metrics)
         step += 1
         if plan[step - 1] != "cluster":
             keep_stage(run.directory / STAGES / f"{step:02d}-{plan[step - 1]}", data, progress.phones.numpy())
         run.log(step, **metrics, processor_seconds=round(time.process_time() - begin, 2))
-        run.save(step, {"progress": progress})
-    say(f"{run.directory}: {step} of {len(plan)} stages; {CRITERION} {progress.best:.4g} at best")
+        run.save(step, parts)
+    say(f"{run.directory}: {step} of {len(plan)} stages; {CRITERION} {best.value:.4g} at best, after stage {best.step}")
     if step == len(plan) and progress.strangeness > DOUBTFUL:
         say(
             f"doubtful: what the network hears by itself is not like the text (strangeness {progress.strangeness:.2f}, "

@@ -126,6 +126,8 @@ class Judge:
 
     def strangeness(self, alone: Quality) -> float:
         """How far what a network hears without n-grams is from text: 0 like text, 1 like its phones at random."""
+        if not alone.tokens:
+            return math.inf
         return (alone.nats - self.text_nats) / max(1e-9, self.shuffled_nats - self.text_nats)
 
     def __call__(self, transcripts: Sequence[np.ndarray]) -> Quality:

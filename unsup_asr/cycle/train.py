@@ -88,8 +88,13 @@ def train_on(material: Material, config: CycleConfig, run: Run, device: torch.de
     )
     judge = Judge(PhoneText(material.asr.phones, material.sentences))
     best, weighting, tally = Best(), Weighting(config.weighting), Tally()
-    parts: dict[str, Stateful] = {"models": models, "best": best, "weighting": weighting, "tally": tally}
-    parts["memory"] = setting.memory
+    parts: dict[str, Stateful] = {
+        "models": models,
+        "memory": setting.memory,
+        "best": best,
+        "weighting": weighting,
+        "tally": tally,
+    }
     parts |= {f"{name}_optimizer": optimizer for name, optimizer in optimizers.items()}
     step = run.resume(parts)
 
