@@ -98,7 +98,7 @@ class Bench:
         quantizer = folder / "quantizer"
         self.commands.run(
             "units fit", features / "train", quantizer, k=arm.k, max_frames=50_000, iterations=20,
-            **({"duration_penalty": arm.penalty} if arm.penalty else {}), replace=True,
+            duration_penalty=arm.penalty, replace=True,
         )  # fmt: skip
         for name in ("train", "test"):
             self.commands.run(

@@ -244,8 +244,8 @@ def test_which_silences_are_kept() -> None:
     assert with_silences(text, "none").phones == ("a",)
     assert [s.tolist() for s in with_silences(text, "none").sentences] == [[0, 0], [0]]
     assert with_silences(text, "all") is text
-    spoken_only = PhoneText(("a", "b"), [np.array([0, 1])])
-    assert with_silences(spoken_only, "ends") is spoken_only
+    without_any = PhoneText(("a", "b"), [np.array([0, 1])])
+    assert with_silences(without_any, "ends") is without_any
 
 
 def test_data_that_nothing_can_be_learnt_from(planted: Planted, tmp_path: Path) -> None:

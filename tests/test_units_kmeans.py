@@ -236,8 +236,10 @@ def test_every_option_of_fit_reaches_the_quantizer(tmp_path):
     assert run("hasty", "--tolerance", 10)[0]["steps"] < plain["steps"]
     assert run("seeded", "--seed", 1)[0]["identity"] != plain["identity"]
     assert run("round", "--spherical")[1].spherical
-    lasting = run("lasting", "--duration-penalty", 0.5)[1]
-    assert lasting.duration_penalty == pytest.approx(0.5 * plain["inertia"])
+    assert quantizer.duration_penalty == pytest.approx(0.5 * plain["inertia"])
+    assert run("free", "--duration-penalty", 0)[1].duration_penalty == 0
+    lasting = run("lasting", "--duration-penalty", 0.25)[1]
+    assert lasting.duration_penalty == pytest.approx(0.25 * plain["inertia"])
     normalised = run("normalised", "--speaker-normalised")[1]
     assert normalised.speaker_normalised
     assert len({q.identity.sha256 for q in (quantizer, lasting, normalised)}) == 3

@@ -97,6 +97,23 @@ def test_pitch_comes_from_a_store(units: Path, store: Path, tmp_path: Path) -> N
             torch.testing.assert_close(waveform(tmp_path / out, item.id), expected, atol=1e-4, rtol=0)
 
 
+def test_a_stranger_is_as_high_as_the_source(units: Path, store: Path, tmp_path: Path) -> None:
+    """Of embeddings, those of training speakers have their own height."""
+    model = save_model(tmp_path / "model", pitch="raw", speaker="embedding", speaker_size=3)
+    vectors = torch.nn.functional.normalize(torch.tensor([[1.0, 0, 1], [0, 1, 2]]), dim=1)
+    write_embeddings(tmp_path / "speakers", Embeddings(("m", "stranger"), vectors, "speaker", "x", "0" * 64))
+    spoken = Manifest(tmp_path, tuple(Utterance(item.id, f"{item.id}.wav", 1, "f") for item in ITEMS))
+    write_manifest(tmp_path / "f.tsv", spoken)
+    vocoder, hertz = load_vocoder(model, "cpu"), HERTZ["a"]
+    pitch = raw_pitch(np.log(hertz) - math.log(200))
+    for name, vector, level in (("m", vectors[0], math.log(100)), ("stranger", vectors[1], math.log(200))):
+        who = ["--embeddings", tmp_path / "speakers", "--speaker", name, "--f0", store, "--sources", tmp_path / "f.tsv"]
+        run("synthesize", units, tmp_path / name, "--model", model, *who)
+        voice = vocoder.voice(embedding=vector, level=level)
+        expected = vocoder.synthesize(ITEMS[:1], [voice], pitch=[pitch])[0].clamp(-1, 1)
+        torch.testing.assert_close(waveform(tmp_path / name, "a"), expected, atol=1e-4, rtol=0)
+
+
 def test_pitch_that_is_missing_or_of_no_use(units: Path, store: Path, tmp_path: Path) -> None:
     model = save_model(tmp_path / "model", pitch="raw")
     with pytest.raises(UserError, match="a has no pitch.*units prosody pitch.*--f0"):

@@ -32,7 +32,7 @@ def fit(
     features: Annotated[Path, typer.Argument(help="Feature store.")],
     out: Annotated[Path, typer.Argument(help="Quantizer directory to write.")],
     *,
-    k: Annotated[int, typer.Option("--k", min=1, help="Codebook size.")] = 100,
+    k: Annotated[int, typer.Option("--k", min=1, help="Codebook size.")] = 50,
     method: Annotated[Method, typer.Option(help="In memory, or streamed: memory does not grow with the corpus.")] = (
         Method.lloyd
     ),
@@ -57,8 +57,9 @@ def fit(
     ] = False,
     manifest: Annotated[Path | None, typer.Option("--manifest", help="Names the speakers of the store.")] = None,
     duration_penalty: Annotated[
-        float, typer.Option(min=0.0, help="Units that last: the price of a change, in multiples of the inertia.")
-    ] = 0.0,
+        float,
+        typer.Option(min=0.0, help="Units that last: the price of a change, in multiples of the inertia; 0: plain."),
+    ] = 0.5,
     seed: Seed = 0,
     device: Device = "auto",
     force: Force = False,

@@ -106,6 +106,11 @@ def load_unpaired(config: BootstrapConfig) -> Unpaired:
     """
     store = FeatureStore(config.data.features)
     text = PhoneText.load(config.data.text)
+    if text.silence is None and config.data.silence != "none":
+        say(
+            f"{config.data.text} has no silences: matching begins better with one at both ends of every sentence, as "
+            "`textless asr prepare-text --silence-at-ends` puts them"
+        )
     text = with_silences(text, config.data.silence)
     ids = [i for i in store if len(store[i])]
     sequences = [np.asarray(store[i], dtype=np.float32) for i in ids]

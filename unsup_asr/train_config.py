@@ -21,7 +21,7 @@ class BootstrapData(Config):
     A relative path in the TOML is relative to the TOML's own folder; one given with `--set` to the working directory.
 
     Of the silences of the text, those at the ends of sentences are kept, even where speech has none: they tell where an
-    utterance begins and ends, without which matching fails. Those inside are not: `prepare` has cut them out of speech.
+    utterance begins and ends, from which matching gains. Those inside are not: `prepare` has cut them out of speech.
     """
 
     features: Path

@@ -88,7 +88,7 @@ class PhoneRecognizer:
             present = [index for index in batch if len(sequences[index])]
             if not present:
                 continue
-            features, lengths = pad([torch.from_numpy(sequences[index]) for index in present])
+            features, lengths = pad([torch.tensor(sequences[index]) for index in present])
             generated = self.generator(features.to(device), lengths.to(device))
             logits, counts = join_runs(generated.logits, generated.lengths)
             logs = logits.log_softmax(-1).cpu().numpy()
