@@ -4,6 +4,7 @@ A start at random ends in the right table or in a wrong one by chance (docs/asr.
 table in which four of ten phones are mistaken for each other, and the slow one from what matching finds.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +29,15 @@ from unsup_asr.speech_segments import SpeechSegments
 
 CPU = torch.device("cpu")
 PHONES, DIM, MISTAKEN = 10, 24, 4
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Networks as small as these wait for a second thread more than it helps, above all beside other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def sentences(language: int, count: int, seed: int) -> list[np.ndarray]:
