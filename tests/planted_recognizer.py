@@ -11,7 +11,7 @@ from textless.features.store import StoreHeader, write_header, write_shard
 from unsup_asr.decoding.best_path import greedy
 from unsup_asr.phone_text import SILENCE
 from unsup_asr.prepare_text import TextOptions, prepare_text
-from unsup_asr.recognizers import Posteriors
+from unsup_asr.recognizers import EncoderSource, Posteriors
 
 LETTERS = ("a", "d", "e", "n", "o", "r", "s", "t", SILENCE)
 WORDS = ["and", "near", "dates", "toned", "seas", "sand", "tears", "rats", "door", "stones", "a", "ate", "one", "nest"]
@@ -68,9 +68,7 @@ class PlantedRecognizer:
     phones = LETTERS
     silence = len(LETTERS) - 1
     topology = "frames"
-    encoder = "planted"
-    encoder_sha256 = "0" * 64
-    frame_rate = RATE
+    source = EncoderSource("planted", "0" * 64, RATE)
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
         """See `unsup_asr.recognizers.Recognizer`."""

@@ -245,7 +245,7 @@ def test_it_learns_planted_phones_by_ctc_and_by_attention(tmp_path: Path) -> Non
     recognizer = load_recognizer(tmp_path / "run")
     assert isinstance(recognizer, CtcRecognizer)
     assert (recognizer.phones, recognizer.silence, recognizer.topology) == (PHONES, None, "ctc")
-    assert (recognizer.encoder, recognizer.frame_rate) == ("planted", 50.0)
+    assert (recognizer.source.encoder, recognizer.source.frame_rate) == ("planted", 50.0)
     task = read_task(config)
     features = [task.held_out.speech.load(i).numpy() for i in task.held_out.ids]
     found = recognizer.posteriors([*features, np.empty((0, DIM), np.float32)])
@@ -423,8 +423,8 @@ def test_an_encoder_is_trained_along_and_travels_with_the_model(tmp_path: Path) 
     assert torch.allclose(given, mine, atol=1e-6)  # two blocks of the three
     train(config.of_round(config.data.transcripts), tmp_path / "run")
     recognizer = load_recognizer(tmp_path / "run")
-    layer = load_encoder(recognizer.encoder)
-    assert layer.sha256 == recognizer.encoder_sha256
+    layer = load_encoder(recognizer.source.encoder)
+    assert layer.sha256 == recognizer.source.encoder_sha256
     assert isinstance(layer.encoder, SpeechTransformer)
     moved = layer.encoder.state_dict()
     for name, value in encoder.state_dict().items():
@@ -435,7 +435,7 @@ def test_an_encoder_is_trained_along_and_travels_with_the_model(tmp_path: Path) 
     assert recognizer.posteriors([features])[0].log_probs.shape == (len(features), 3)
     still = configured(tmp_path, **{**config.of_round(config.data.transcripts).model_dump(), "steps": 4})
     train(still, tmp_path / "still")
-    unmoved = load_encoder(load_recognizer(tmp_path / "still").encoder).encoder
+    unmoved = load_encoder(load_recognizer(tmp_path / "still").source.encoder).encoder
     assert isinstance(unmoved, SpeechTransformer)
     assert torch.equal(encoder.transformer.blocks[0].qkv.weight, unmoved.transformer.blocks[0].qkv.weight)
 

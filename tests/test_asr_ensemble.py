@@ -15,15 +15,19 @@ from units.arpa import write_arpa
 from units.kneser_ney import NgramModel
 from unsup_asr.cli import app
 from unsup_asr.ctc.config import NetworkConfig
-from unsup_asr.ctc.model import CtcRecognizer, Input
+from unsup_asr.ctc.model import CtcRecognizer
 from unsup_asr.ctc.network import RecognitionNetwork
 from unsup_asr.decoding.decoder import GreedyDecoder
 from unsup_asr.ensemble import AveragedRecognizer, combine
-from unsup_asr.recognizers import is_same_layer
+from unsup_asr.recognizers import EncoderSource
 from unsup_asr.rover import NOWHERE, Hypothesis, Voting, align, alignment_cost, rover
 from unsup_asr.transcripts import read_transcripts, write_transcripts
 
-PLANTED = Input("planted", "0" * 64, 50.0)
+PLANTED = EncoderSource("planted", "0" * 64, 50.0)
+
+
+def named(spec: str, sha256: str) -> EncoderSource:
+    return EncoderSource(spec, sha256, 50.0)
 
 
 def hypotheses(*said: str, weights: Sequence[float] = ()) -> list[Hypothesis]:
@@ -112,10 +116,10 @@ def test_averages_are_means_of_probabilities() -> None:
 
 
 def test_layers_of_one_encoder_are_told_apart() -> None:
-    assert is_same_layer("a/encoder:4", "0", "/b/a/encoder:4", "0")
-    assert is_same_layer("gmm", "0", "gmm:1", "0")  # the only layer may be left out
-    assert not is_same_layer("a/encoder:4", "0", "a/encoder:5", "0")
-    assert not is_same_layer("a/encoder:4", "0", "a/encoder:4", "1")
+    assert named("a/encoder:4", "0").is_same_layer(named("/b/a/encoder:4", "0"))
+    assert named("gmm", "0").is_same_layer(named("gmm:1", "0"))  # the only layer may be left out
+    assert not named("a/encoder:4", "0").is_same_layer(named("a/encoder:5", "0"))
+    assert not named("a/encoder:4", "0").is_same_layer(named("a/encoder:4", "1"))
 
 
 def textless(*arguments: object) -> None:
@@ -162,9 +166,9 @@ def test_the_verb_runs_models(tmp_path: Path) -> None:
     assert len({tuple(said) for said in read_transcripts(tmp_path / "lm.tsv").values()}) == 1
     with pytest.raises(UserError, match="give two or more"):
         combine(tmp_path / "features", [tmp_path / "m0"], tmp_path / "new.tsv")
-    members[0].source = Input("other", "1" * 64, 50.0)  # type: ignore[misc]
+    members[0].source = EncoderSource("other", "1" * 64, 50.0)  # type: ignore[misc]
     members[0].save(tmp_path / "m0", "pseudo")
-    with pytest.raises(UserError, match="encoder other is not planted"):
+    with pytest.raises(UserError, match=r"encoder other \(1+\) is not planted"):
         combine(tmp_path / "features", [tmp_path / "m1", tmp_path / "m0"], tmp_path / "new.tsv")
     with pytest.raises(UserError, match="but the recogniser reads other"):
         combine(tmp_path / "features", [tmp_path / "m0", tmp_path / "m1"], tmp_path / "new.tsv", "rover")

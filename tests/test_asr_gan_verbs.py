@@ -72,7 +72,7 @@ def trained(prepared: Path) -> Path:
 def test_a_trained_recogniser_reads_frames_whatever_the_batch(prepared: Path, trained: Path) -> None:
     recognizer = load_recognizer(trained)
     assert isinstance(recognizer, PhoneRecognizer)
-    assert (recognizer.topology, recognizer.encoder, recognizer.frame_rate) == ("runs", "planted", 50.0)
+    assert (recognizer.topology, recognizer.source.encoder, recognizer.source.frame_rate) == ("runs", "planted", 50.0)
     assert recognizer.silence == len(recognizer.phones) - 1
     random = np.random.default_rng(1)
     features = [random.standard_normal((size, 8)).astype(np.float32) for size in (40, 0, 1, 17)]

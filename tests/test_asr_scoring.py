@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted_recognizer import LETTERS, PlantedRecognizer, planted_speech, planted_text
+from planted_recognizer import LETTERS, RATE, PlantedRecognizer, planted_speech, planted_text
 from typer.testing import CliRunner
 
 from textless.corpora.alignment import read_alignment
 from textless.errors import UserError
 from unsup_asr.cli import app
+from unsup_asr.recognizers import EncoderSource
 from unsup_asr.scoring import ScoringOptions, differences, read_folding, read_references, score
 from unsup_asr.transcripts import read_transcripts, write_transcripts
 from zerospeech_eval.token_errors import compare
@@ -173,6 +174,6 @@ def test_what_does_not_go_together_is_refused(heard: Path, monkeypatch: pytest.M
     assert "exists already" in refused()
     (heard / "out.tsv").unlink()
     recognizer = PlantedRecognizer(0.0)
-    object.__setattr__(recognizer, "encoder_sha256", "f" * 64)
+    object.__setattr__(recognizer, "source", EncoderSource("planted", "f" * 64, RATE))
     monkeypatch.setattr("unsup_asr.decode.load_recognizer", lambda _: recognizer)
     assert "has features of planted (000000000000), but the recogniser reads planted (ffff" in refused()

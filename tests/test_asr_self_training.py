@@ -127,7 +127,7 @@ def test_a_recogniser_is_what_was_saved_however_it_is_asked(planted: Planted, tr
     recognizer = FrameRecognizer.load(trained)
     recognizer.save(tmp_path / "again")
     again = load_recognizer(tmp_path / "again")
-    assert (again.phones, again.silence, again.topology, again.frame_rate) == (NAMES, PHONES, "frames", RATE)
+    assert (again.phones, again.silence, again.topology, again.source.frame_rate) == (NAMES, PHONES, "frames", RATE)
     nothing = np.empty((0, DIM), np.float32)
     together = again.posteriors([*planted.features[:3], nothing])
     assert len(together[3].log_probs) == 0

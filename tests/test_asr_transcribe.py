@@ -15,7 +15,7 @@ from textless.audio.manifest import Manifest, Utterance, write_manifest
 from textless.encoders.encoder import load_encoder
 from textless.errors import UserError
 from unsup_asr.cli import app
-from unsup_asr.recognizers import Posteriors
+from unsup_asr.recognizers import EncoderSource, Posteriors
 from unsup_asr.transcribe import Chunk, Transcriber, chunks_of
 from unsup_asr.transcripts import read_transcripts
 
@@ -29,9 +29,7 @@ class ToneRecognizer:
     phones = (*TONES, "<SIL>")
     silence = 3
     topology = "frames"
-    encoder = "logmel@100"
-    encoder_sha256 = load_encoder("logmel@100").sha256
-    frame_rate = 100.0
+    source = EncoderSource("logmel@100", load_encoder("logmel@100").sha256, 100.0)
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
         found = []
@@ -131,6 +129,6 @@ def test_what_cannot_be_transcribed_is_refused(tmp_path: Path, monkeypatch: pyte
     io.save(tmp_path / "a.wav", torch.zeros(RATE))
     with pytest.raises(UserError, match="share an id"):
         list(unsup_asr.transcribe.transcribe([tmp_path / "a.wav"] * 2, transcriber, heard))
-    monkeypatch.setattr(ToneRecognizer, "encoder_sha256", "0" * 64)
+    monkeypatch.setattr(ToneRecognizer, "source", EncoderSource("logmel@100", "0" * 64, 100.0))
     with pytest.raises(UserError, match="put the encoder back"):
         Transcriber(Path("tones"))

@@ -14,7 +14,7 @@ from textless.errors import UserError
 from textless.files import read_json, write_json
 from textless.training.run import Run, read_metrics
 from unsup_asr.ctc.config import NetworkConfig as AsrConfig
-from unsup_asr.ctc.model import CtcRecognizer, Input
+from unsup_asr.ctc.model import CtcRecognizer
 from unsup_asr.ctc.network import RecognitionNetwork
 from unsup_asr.ctc.sampling import Samples, sample
 from unsup_asr.cycle.batches import PseudoPairs, ReferencePairs, collate_speech
@@ -29,6 +29,7 @@ from unsup_asr.cycle.reading import read_material
 from unsup_asr.cycle.terms import Setting
 from unsup_asr.cycle.train import train, train_on
 from unsup_asr.cycle.weighting import Weighting
+from unsup_asr.recognizers import EncoderSource
 from unsup_asr.tts.config import NetworkConfig as TtsNetworkConfig
 from unsup_asr.tts.model import SpeechKind, TtsModel
 
@@ -55,7 +56,7 @@ def save_models(
     torch.manual_seed(0)
     small = AsrConfig(dim=16, strides=(1,), blocks=1, heads=2, ffn=32, dropout=0.1, decoder_blocks=decoder)
     network = RecognitionNetwork(small, planted.DIM, len(planted.PHONES))
-    recognizer = CtcRecognizer(network, planted.PHONES, Input("planted", planted.SHA, planted.RATE))
+    recognizer = CtcRecognizer(network, planted.PHONES, EncoderSource("planted", planted.SHA, planted.RATE))
     recognizer.save(directory / "asr", labels)  # type: ignore[arg-type]
     hashed = read_json(directory / "asr" / "config.json")["weights_sha256"]
     kind = SpeechKind(
@@ -300,7 +301,9 @@ def test_speech_of_another_kind_is_refused(world: Path, tmp_path: Path) -> None:
         other = tmp_path / "other" / "asr"
         torch.manual_seed(1)
         network = RecognitionNetwork(AsrConfig(dim=16, strides=(1,), blocks=0), planted.DIM, 6)
-        CtcRecognizer(network, planted.PHONES, Input("planted", planted.SHA, planted.RATE)).save(other, "pseudo")
+        CtcRecognizer(network, planted.PHONES, EncoderSource("planted", planted.SHA, planted.RATE)).save(
+            other, "pseudo"
+        )
         read_material(config_of(world, tts=tmp_path / "tts", asr=other))
     header = read_json(world / "features" / "store.json") | {"encoder_sha256": "1" * 64}
     features = tmp_path / "features"

@@ -21,9 +21,9 @@ from units.identity import QuantizerIdentity, stated_identity
 from units.runs import deduplicate
 from unsup_asr.cli import app
 from unsup_asr.ctc.config import NetworkConfig as AsrConfig
-from unsup_asr.ctc.model import CtcRecognizer, Input
+from unsup_asr.ctc.model import CtcRecognizer
 from unsup_asr.ctc.network import RecognitionNetwork
-from unsup_asr.recognizers import Posteriors
+from unsup_asr.recognizers import EncoderSource, Posteriors
 from unsup_asr.transcripts import read_transcripts, write_transcripts
 from unsup_asr.tts.alignment import durations_by_recognizer
 from unsup_asr.tts.config import DataConfig
@@ -141,7 +141,7 @@ def test_text_that_was_never_seen_is_refused_or_left_out(corpus: Path, tmp_path:
 def save_asr(directory: Path) -> Path:
     torch.manual_seed(0)
     network = RecognitionNetwork(AsrConfig(dim=16, strides=(2,), blocks=1, heads=2, ffn=32), planted.DIM, 6)
-    recognizer = CtcRecognizer(network, planted.PHONES, Input("planted", planted.SHA, planted.RATE))
+    recognizer = CtcRecognizer(network, planted.PHONES, EncoderSource("planted", planted.SHA, planted.RATE))
     recognizer.save(directory, "pseudo")
     return directory
 

@@ -30,11 +30,12 @@ from textless.training.run import Run
 from textless.training.seeds import mixed_seed
 from unsup_asr.matching import match_clusters
 from unsup_asr.phone_text import PhoneText
+from unsup_asr.recognizers import EncoderSource
 from unsup_asr.selection import DOUBTFUL, Judge, without
 from unsup_asr.self_training.clusters import cluster_frames
 from unsup_asr.self_training.features import Frames, FrontEnd, principal_components
 from unsup_asr.self_training.hmm import Hmm, bonus_for, joined
-from unsup_asr.self_training.model import FrameRecognizer, Source, scaled
+from unsup_asr.self_training.model import FrameRecognizer, scaled
 from unsup_asr.self_training.network import FrameNetwork
 from unsup_asr.self_training.train import learn, read
 from unsup_asr.train_config import BootstrapConfig, Silence
@@ -49,7 +50,7 @@ CRITERION = "alone_weighted_perplexity"  # of what a network hears without n-gra
 class Unpaired:
     """What training reads: frames of utterances and phones of text, neither knowing of the other."""
 
-    source: Source
+    source: EncoderSource
     front_end: FrontEnd
     header: StoreHeader
     ids: list[str]
@@ -123,7 +124,7 @@ def load_unpaired(config: BootstrapConfig) -> Unpaired:
             f"phones_per_second = {config.phones_per_second:g}"
         )
     front_end = FrontEnd.fit(sequences, config.normalisation, config.pca)
-    source = Source(store.header.encoder, store.header.encoder_sha256, store.header.frame_rate)
+    source = EncoderSource.of(store.header)
     frames = Frames.of([front_end(sequence) for sequence in sequences])
     return Unpaired(source, front_end, store.header, ids, frames, PhoneText(text.phones, sentences))
 

@@ -149,7 +149,7 @@ def _tune(decoder: Decoder, recognizer: Recognizer, store: FeatureStore, text: P
 
 def _segments(transcript: Transcript, recognizer: Recognizer, *, words: bool) -> list[Segment]:
     """Where words, or phones without the silences, lie, in seconds of the speech that was encoded."""
-    rate = recognizer.frame_rate
+    rate = recognizer.source.frame_rate
     labelled: Iterable[tuple[str, int, int]]
     if words:
         labelled = ((word, *span) for word, span in zip(transcript.words, transcript.word_spans.tolist(), strict=True))

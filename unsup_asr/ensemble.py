@@ -16,7 +16,7 @@ from textless.files import refuse_overwrite
 from textless.progress import say, track
 from unsup_asr.decoding.build import DecoderSources, build_decoder
 from unsup_asr.decoding.decoder import Decoder, DecodingOptions
-from unsup_asr.recognizers import Posteriors, Recognizer, Topology, check_features, is_same_layer, load_recognizer
+from unsup_asr.recognizers import Posteriors, Recognizer, Topology, check_features, load_recognizer
 from unsup_asr.rover import Hypothesis, Voting, rover, rover_all
 from unsup_asr.transcripts import read_transcripts, write_transcripts
 
@@ -39,19 +39,17 @@ class AveragedRecognizer:
         self.phones: tuple[str, ...] = first.phones
         self.silence: int | None = first.silence
         self.topology: Topology = first.topology
-        self.encoder, self.encoder_sha256, self.frame_rate = first.encoder, first.encoder_sha256, first.frame_rate
+        self.source = first.source
         for number, member in enumerate(self.members[1:], 2):
-            same = is_same_layer(member.encoder, member.encoder_sha256, first.encoder, first.encoder_sha256)
-            for name, agrees in (
-                ("topology", member.topology == first.topology),
-                ("phones", member.phones == first.phones),
-                ("encoder", same),
+            for name, own, other, agrees in (
+                ("topology", first.topology, member.topology, member.topology == first.topology),
+                ("phones", first.phones, member.phones, member.phones == first.phones),
+                ("encoder", first.source, member.source, member.source.is_same_layer(first.source)),
             ):
                 if not agrees:
-                    one, other = (_short(getattr(recognizer, name)) for recognizer in (first, member))
                     raise UserError(
-                        f"recogniser {number} cannot be averaged with the first: {name} {other} is not {one}; let "
-                        "their transcripts vote instead (asr ensemble --transcripts)"
+                        f"recogniser {number} cannot be averaged with the first: {name} {_short(other)} is not "
+                        f"{_short(own)}; let their transcripts vote instead (asr ensemble --transcripts)"
                     )
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:

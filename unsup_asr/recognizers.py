@@ -26,6 +26,31 @@ Topology = Literal["runs", "frames", "ctc"]
 
 
 @dataclass(frozen=True)
+class EncoderSource:
+    """The encoder whose features a recogniser reads: specification, identity of its weights, frames a second."""
+
+    encoder: str
+    encoder_sha256: str
+    frame_rate: float
+
+    @classmethod
+    def of(cls, header: StoreHeader) -> "EncoderSource":
+        """That of stored features."""
+        return cls(header.encoder, header.encoder_sha256, header.frame_rate)
+
+    def is_same_layer(self, other: "EncoderSource") -> bool:
+        """Whether both name one layer of one encoder.
+
+        The identity is the encoder's, whatever the layer, and the path before the layer may be written in several ways.
+        """
+        layers = {EncoderSpec.parse(self.encoder).layer, EncoderSpec.parse(other.encoder).layer} - {None}
+        return self.encoder_sha256 == other.encoder_sha256 and len(layers) < 2
+
+    def __str__(self) -> str:
+        return f"{self.encoder} ({self.encoder_sha256[:12]})"
+
+
+@dataclass(frozen=True)
 class Posteriors:
     """What a recogniser says of one utterance.
 
@@ -59,18 +84,8 @@ class Recognizer(Protocol):
         ...
 
     @property
-    def encoder(self) -> str:
-        """Specification of the encoder whose features it reads."""
-        ...
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Identity of that encoder."""
-        ...
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second of these features."""
+    def source(self) -> EncoderSource:
+        """The encoder whose features it reads."""
         ...
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
@@ -111,17 +126,9 @@ def check_features(recognizer: Recognizer, header: StoreHeader, where: Path) -> 
     Raises:
         UserError: naming both.
     """
-    if not is_same_layer(header.encoder, header.encoder_sha256, recognizer.encoder, recognizer.encoder_sha256):
+    source = EncoderSource.of(header)
+    if not source.is_same_layer(recognizer.source):
         raise UserError(
-            f"{where} has features of {header.encoder} ({header.encoder_sha256[:12]}), but the recogniser reads "
-            f"{recognizer.encoder} ({recognizer.encoder_sha256[:12]}); encode the speech with that one"
+            f"{where} has features of {source}, but the recogniser reads {recognizer.source}; encode the speech with "
+            "that one"
         )
-
-
-def is_same_layer(encoder: str, sha256: str, other: str, other_sha256: str) -> bool:
-    """Whether two specifications, with the identities of their weights, name one layer of one encoder.
-
-    The identity is the encoder's, whatever the layer, and the path before the layer may be written in several ways.
-    """
-    layers = {EncoderSpec.parse(encoder).layer, EncoderSpec.parse(other).layer} - {None}
-    return sha256 == other_sha256 and len(layers) < 2

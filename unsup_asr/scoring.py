@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from textless.corpora.alignment import SILENCE as ALIGNED_SILENCE
 from textless.errors import UserError
@@ -20,7 +19,7 @@ from unsup_asr.phone_text import SILENCE
 from unsup_asr.transcripts import read_transcripts
 from zerospeech_eval.names import listed
 from zerospeech_eval.texts import layout_of, read_texts
-from zerospeech_eval.token_errors import Token, TokenErrors, edits, token_errors
+from zerospeech_eval.token_errors import Token, TokenErrors, aligned, edits, token_errors
 
 SILENCES = (SILENCE, ALIGNED_SILENCE)
 NOTHING = "–"  # in pairs: inserted or deleted
@@ -164,36 +163,9 @@ def differences(reference: Sequence[str], heard: Sequence[str]) -> list[tuple[st
     """Substituted, deleted and inserted tokens of a shortest edit, as pairs of what was said and heard."""
     numbers = {token: number for number, token in enumerate(dict.fromkeys([*reference, *heard]))}
     one, other = (np.array([numbers[token] for token in tokens], dtype=np.int64) for tokens in (reference, heard))
-    found = _aligned(one, other)
-    names = [*numbers, NOTHING]  # -1 is the last
+    found = aligned(one, other)
+    names = [*numbers, NOTHING]  # token_errors.NOTHING is the last
     return [(names[i], names[j]) for i, j in found.tolist() if i != j]
-
-
-@njit(cache=True)
-def _aligned(reference: np.ndarray, heard: np.ndarray) -> np.ndarray:
-    """Pairs of tokens `(N, 2)` of the edit that `zerospeech_eval.token_errors.edits` counts; -1 for none."""
-    n, m = len(reference), len(heard)
-    distance = np.zeros((n + 1, m + 1), dtype=np.int64)
-    distance[:, 0] = np.arange(n + 1)
-    distance[0] = np.arange(m + 1)
-    for i in range(1, n + 1):
-        for j in range(1, m + 1):
-            replaced = distance[i - 1, j - 1] + (reference[i - 1] != heard[j - 1])
-            distance[i, j] = min(replaced, distance[i - 1, j] + 1, distance[i, j - 1] + 1)
-    pairs = np.full((n + m, 2), -1)
-    i, j, place = n, m, n + m
-    while i > 0 or j > 0:
-        place -= 1
-        if i > 0 and j > 0 and distance[i, j] == distance[i - 1, j - 1] + (reference[i - 1] != heard[j - 1]):
-            i, j = i - 1, j - 1
-            pairs[place, 0], pairs[place, 1] = reference[i], heard[j]
-        elif i > 0 and distance[i, j] == distance[i - 1, j] + 1:
-            i -= 1
-            pairs[place, 0] = reference[i]
-        else:
-            j -= 1
-            pairs[place, 1] = heard[j]
-    return pairs[place:]
 
 
 def _counted(tokens: Iterable[str], options: ScoringOptions) -> list[str]:

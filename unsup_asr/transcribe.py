@@ -117,11 +117,11 @@ class Transcriber:
         )
         self._detect: Detector = load_detector(vad) if vad != "none" else lambda waveform: [(0, len(waveform))]
         where = distributed.select_device(device)
-        self.encoder: LayerEncoder = load_encoder(self.recognizer.encoder, where, precision)
-        if self.encoder.sha256 != self.recognizer.encoder_sha256:
+        self.encoder: LayerEncoder = load_encoder(self.recognizer.source.encoder, where, precision)
+        if self.encoder.sha256 != self.recognizer.source.encoder_sha256:
             raise UserError(
-                f"{self.recognizer.encoder} is {self.encoder.sha256[:12]} here, but {model} was trained with "
-                f"{self.recognizer.encoder_sha256[:12]}: put the encoder back that it was trained with"
+                f"{self.recognizer.source.encoder} is {self.encoder.sha256[:12]} here, but {model} was trained with "
+                f"{self.recognizer.source.encoder_sha256[:12]}: put the encoder back that it was trained with"
             )
 
     def __call__(self, waveforms: Sequence[tuple[str, torch.Tensor]]) -> list[Transcription]:
@@ -154,7 +154,7 @@ class Transcriber:
 
     def _labels(self, chunk: Chunk, names: Sequence[str], starts: np.ndarray, ends: np.ndarray) -> list[Label]:
         """Names with their frames in a chunk → with their times in the recording."""
-        rate = self.recognizer.frame_rate
+        rate = self.recognizer.source.frame_rate
         begins = chunk.seconds_in_recording(starts / rate, are_ends=False).tolist()
         stops = chunk.seconds_in_recording(ends / rate, are_ends=True).tolist()
         return [Label(*label) for label in zip(names, begins, stops, strict=True)]

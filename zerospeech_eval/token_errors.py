@@ -13,6 +13,7 @@ from textless.files import atomic_write
 from zerospeech_eval.names import listed
 
 RESAMPLES = 2_000
+NOTHING = -1  # beside a token that is deleted or inserted
 Token = Literal["phone", "character", "word"]
 
 
@@ -123,8 +124,11 @@ def compare(utterance_id: str, reference: list[str], heard: list[str]) -> Uttera
 
 
 @njit(cache=True)
-def edits(reference: np.ndarray, heard: np.ndarray) -> tuple[int, int, int]:
-    """Substitutions, insertions and deletions of a shortest edit; of several, one with the most substitutions."""
+def aligned(reference: np.ndarray, heard: np.ndarray) -> np.ndarray:
+    """Pairs of tokens `(N, 2)` of a shortest edit; `NOTHING` beside what is deleted or inserted.
+
+    Of several shortest edits, one with the most substitutions.
+    """
     n, m = len(reference), len(heard)
     distance = np.zeros((n + 1, m + 1), dtype=np.int64)
     distance[:, 0] = np.arange(n + 1)
@@ -133,19 +137,33 @@ def edits(reference: np.ndarray, heard: np.ndarray) -> tuple[int, int, int]:
         for j in range(1, m + 1):
             replaced = distance[i - 1, j - 1] + (reference[i - 1] != heard[j - 1])
             distance[i, j] = min(replaced, distance[i - 1, j] + 1, distance[i, j - 1] + 1)
-    substitutions, insertions, deletions = 0, 0, 0
-    i, j = n, m
+    pairs = np.full((n + m, 2), NOTHING)
+    i, j, place = n, m, n + m
     while i > 0 or j > 0:
+        place -= 1
         if i > 0 and j > 0 and distance[i, j] == distance[i - 1, j - 1] + (reference[i - 1] != heard[j - 1]):
-            substitutions += reference[i - 1] != heard[j - 1]
-            i -= 1
-            j -= 1
+            i, j = i - 1, j - 1
+            pairs[place, 0], pairs[place, 1] = reference[i], heard[j]
         elif i > 0 and distance[i, j] == distance[i - 1, j] + 1:
-            deletions += 1
             i -= 1
+            pairs[place, 0] = reference[i]
         else:
-            insertions += 1
             j -= 1
+            pairs[place, 1] = heard[j]
+    return pairs[place:]
+
+
+@njit(cache=True)
+def edits(reference: np.ndarray, heard: np.ndarray) -> tuple[int, int, int]:
+    """Substitutions, insertions and deletions of a shortest edit."""
+    substitutions, insertions, deletions = 0, 0, 0
+    for said, found in aligned(reference, heard):
+        if said == NOTHING:
+            insertions += 1
+        elif found == NOTHING:
+            deletions += 1
+        else:
+            substitutions += said != found
     return substitutions, insertions, deletions
 
 

@@ -6,7 +6,6 @@ encoder/           the encoder, if it was trained along
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -18,20 +17,11 @@ from textless.errors import UserError
 from textless.training.checkpoint import CONFIG_NAME, load_model, save_model
 from unsup_asr.ctc.config import NetworkConfig
 from unsup_asr.ctc.network import RecognitionNetwork
-from unsup_asr.recognizers import Posteriors, Topology
+from unsup_asr.recognizers import EncoderSource, Posteriors, Topology
 
 FORMAT, VERSION = "textless-asr-ctc", 1
 ENCODER = "encoder"  # folder of an encoder that was trained along
 BATCH_FRAMES = 20_000
-
-
-@dataclass(frozen=True)
-class Input:
-    """What a recogniser reads: the encoder, the identity of its weights, frames a second."""
-
-    encoder: str
-    encoder_sha256: str
-    frame_rate: float
 
 
 class CtcRecognizer:
@@ -40,23 +30,8 @@ class CtcRecognizer:
     silence: int | None = None
     topology: Topology = "ctc"
 
-    def __init__(self, network: RecognitionNetwork, phones: tuple[str, ...], source: Input) -> None:
+    def __init__(self, network: RecognitionNetwork, phones: tuple[str, ...], source: EncoderSource) -> None:
         self.network, self.phones, self.source = network, phones, source
-
-    @property
-    def encoder(self) -> str:
-        """Specification of the encoder."""
-        return self.source.encoder
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Identity of its weights."""
-        return self.source.encoder_sha256
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second that it gives."""
-        return self.source.frame_rate
 
     @torch.inference_mode()
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
@@ -116,7 +91,8 @@ class CtcRecognizer:
         return cls(network.eval(), tuple(header["phones"]), _input(header, directory))
 
 
-def _input(header: dict[str, Any], directory: Path) -> Input:
+def _input(header: dict[str, Any], directory: Path) -> EncoderSource:
     encoder = header["encoder"]
-    is_own = encoder.startswith(f"{ENCODER}:") and (directory / ENCODER).is_dir()
-    return Input(f"{directory}/{encoder}" if is_own else encoder, header["encoder_sha256"], header["frame_rate"])
+    if encoder.startswith(f"{ENCODER}:") and (directory / ENCODER).is_dir():
+        encoder = f"{directory}/{encoder}"
+    return EncoderSource(encoder, header["encoder_sha256"], header["frame_rate"])

@@ -119,7 +119,7 @@ def _features(
             chosen = ids[start : start + DECODED_AT_ONCE]
             yield chosen, [store[i] for i in chosen]
         return
-    encoder = load_encoder(recognizer.encoder, device)
+    encoder = load_encoder(recognizer.source.encoder, device)
     manifest = read_manifest(config.data.speech)
     for utterance in track(manifest, "relabelling", len(manifest)):
         yield [utterance.id], [encoder.encode([manifest.load(utterance)])[0].numpy()]

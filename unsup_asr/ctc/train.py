@@ -22,12 +22,12 @@ from textless.training.seeds import mixed_seed
 from unsup_asr.ctc.config import CtcConfig
 from unsup_asr.ctc.data import PairedSpeech, RecordedSpeech, Speech, StoredSpeech, number_transcripts, phones_of
 from unsup_asr.ctc.learner import Learner
-from unsup_asr.ctc.model import ENCODER, CtcRecognizer, Input
+from unsup_asr.ctc.model import ENCODER, CtcRecognizer
 from unsup_asr.ctc.network import RecognitionNetwork
 from unsup_asr.ctc.tuned_encoder import TunedEncoder, open_tuned
 from unsup_asr.ctc.validation import validate
 from unsup_asr.phone_text import PhoneText
-from unsup_asr.recognizers import is_same_layer
+from unsup_asr.recognizers import EncoderSource
 from unsup_asr.selection import Judge
 from unsup_asr.transcripts import read_transcripts
 
@@ -50,7 +50,7 @@ class Task:
     held_out: PairedSpeech
     phones: tuple[str, ...]
     dim: int
-    source: Input
+    source: EncoderSource
     tuned: TunedEncoder | None
     text: PhoneText | None
 
@@ -155,7 +155,7 @@ def read_task(config: CtcConfig) -> Task:
         training, held_out = _split(training, data.held_out, config.seed)
     else:
         checked, _, valid_source = _open(data.valid_speech, tuned, config)
-        if not is_same_layer(valid_source.encoder, valid_source.encoder_sha256, source.encoder, source.encoder_sha256):
+        if not valid_source.is_same_layer(source):
             raise UserError(f"{data.valid_speech} is of {valid_source.encoder}, {data.speech} of {source.encoder}")
         labels = number_transcripts(read_transcripts(data.valid_transcripts), phones, data.valid_transcripts)
         held_out = PairedSpeech.pair(checked, labels, stride)
@@ -179,19 +179,19 @@ def save(learner: Learner, task: Task, config: CtcConfig, directory: Path, **tra
         encoder = learner.encoder.encoder
         with atomic_directory(directory / ENCODER) as folder:
             save_encoder(folder, encoder, finetuned_from=config.encoder.spec)
-        source = Input(f"{ENCODER}:{encoder.blocks}", encoder.sha256(), source.frame_rate)
+        source = EncoderSource(f"{ENCODER}:{encoder.blocks}", encoder.sha256(), source.frame_rate)
     CtcRecognizer(learner.network, task.phones, source).save(directory, config.data.labels, **training)
 
 
-def _open(path: Path, tuned: TunedEncoder | None, config: CtcConfig) -> tuple[Speech, int, Input]:
+def _open(path: Path, tuned: TunedEncoder | None, config: CtcConfig) -> tuple[Speech, int, EncoderSource]:
     """Speech, numbers a frame, and whose features they are."""
     if tuned is not None:
         encoder = tuned.encoder
         speech = RecordedSpeech.open(path, encoder.frame_rate)
-        return speech, encoder.dim, Input(config.encoder.spec, encoder.sha256(), encoder.frame_rate)
+        return speech, encoder.dim, EncoderSource(config.encoder.spec, encoder.sha256(), encoder.frame_rate)
     store = FeatureStore(path)
     header = store.header
-    return StoredSpeech(store), header.dim, Input(header.encoder, header.encoder_sha256, header.frame_rate)
+    return StoredSpeech(store), header.dim, EncoderSource.of(header)
 
 
 def _split(paired: PairedSpeech, share: float, seed: int) -> tuple[PairedSpeech, PairedSpeech]:

@@ -73,7 +73,7 @@ def train_on(material: Material, config: CycleConfig, run: Run, device: torch.de
     torch.manual_seed(config.seed)
     models = Models(material.asr.network, material.tts, config.reverse, device)
     optimizers = make_optimizers(models, config.optimizer)
-    frames = round(config.batch_seconds * material.asr.frame_rate)
+    frames = round(config.batch_seconds * material.asr.source.frame_rate)
     data = read_unpaired(material, frames, config.seed)
     setting = Setting(
         models=models,

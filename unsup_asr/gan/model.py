@@ -22,7 +22,7 @@ from unsup_asr.gan.front_end import FrontEnd
 from unsup_asr.gan.generator import Generator
 from unsup_asr.gan.segmenter import join_runs
 from unsup_asr.phone_text import SILENCE
-from unsup_asr.recognizers import Posteriors, Topology
+from unsup_asr.recognizers import EncoderSource, Posteriors, Topology
 
 FORMAT, VERSION = "textless-asr-generator", 2
 BATCH_PLACES = 20_000
@@ -48,19 +48,9 @@ class PhoneRecognizer:
         return len(self.phones) - 1 if self.phones[-1] == SILENCE else None
 
     @property
-    def encoder(self) -> str:
-        """Specification of the encoder whose frames it reads."""
-        return self.front_end.encoder
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Identity of that encoder."""
-        return self.front_end.encoder_sha256
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.front_end.frame_rate
+    def source(self) -> EncoderSource:
+        """The encoder whose frames it reads."""
+        return EncoderSource(self.front_end.encoder, self.front_end.encoder_sha256, self.front_end.frame_rate)
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
         """Frames `(T, D)` of every utterance → what its runs are."""

@@ -15,7 +15,7 @@ import torch
 from textless.errors import UserError
 from textless.training.checkpoint import load_model, save_model
 from unsup_asr.phone_text import SILENCE
-from unsup_asr.recognizers import Posteriors, Topology
+from unsup_asr.recognizers import EncoderSource, Posteriors, Topology
 from unsup_asr.self_training.config import SelfTrainingConfig
 from unsup_asr.self_training.features import Frames, FrontEnd
 from unsup_asr.self_training.hmm import Hmm, joined
@@ -24,15 +24,6 @@ from unsup_asr.self_training.train import read
 
 FORMAT, VERSION = "textless-asr-frames", 1
 LEAST_PRIOR = 1e-5
-
-
-@dataclass(frozen=True)
-class Source:
-    """The encoder whose features are read: specification, identity of its weights, frames a second."""
-
-    encoder: str
-    encoder_sha256: str
-    frame_rate: float
 
 
 @dataclass(frozen=True)
@@ -48,7 +39,7 @@ class FrameRecognizer:
         hmm: with the bonus that gives the wanted rate of phones.
     """
 
-    source: Source
+    source: EncoderSource
     phones: tuple[str, ...]
     front_end: FrontEnd
     network: FrameNetwork
@@ -60,21 +51,6 @@ class FrameRecognizer:
     def silence(self) -> int | None:
         """Number of the silence; None without one."""
         return len(self.phones) - 1 if self.phones[-1] == SILENCE else None
-
-    @property
-    def encoder(self) -> str:
-        """Specification of the encoder."""
-        return self.source.encoder
-
-    @property
-    def encoder_sha256(self) -> str:
-        """Identity of its weights."""
-        return self.source.encoder_sha256
-
-    @property
-    def frame_rate(self) -> float:
-        """Frames a second."""
-        return self.source.frame_rate
 
     def posteriors(self, features: Sequence[np.ndarray]) -> list[Posteriors]:
         """Features `(T, D)` of every utterance → the logs of what every frame is, given all of the utterance.
@@ -142,7 +118,7 @@ class FrameRecognizer:
             problem = " ".join(str(error).split())
             raise UserError(f"{directory}: weights and configuration disagree: {problem}") from error
         hmm = Hmm(*(arrays[f"hmm.{name}"] for name in ("initial", "moves", "final")))
-        source = Source(header["encoder"], header["encoder_sha256"], header["frame_rate"])
+        source = EncoderSource(header["encoder"], header["encoder_sha256"], header["frame_rate"])
         return cls(source, phones, front_end, network.eval(), arrays["prior"], hmm)
 
 
