@@ -2,6 +2,7 @@
 
     textless corpus synth corpus --hours 1 --text sentences.txt
     python benchmarks/cycle.py OUT --corpus corpus --text unpaired.txt [--encoder SPEC] [--seeds 3]
+    python benchmarks/cycle.py OUT --manifest recordings.tsv --text unpaired.txt --encoder SPEC
 
 Arms: `paired` (a student and a synthesizer of the pairs alone: what all cycles start from), `both`, `text` (text is
 spoken, the recogniser learns), `speech` (of several transcripts, the one that synthesizer and text like best teaches
@@ -10,7 +11,9 @@ both models), `pseudo-label` (the recogniser's own transcripts, with a mean teac
 transcripts, of the speech that the cycle has no transcripts of (34,000 phones an hour), and of the corpus's test set,
 whose speakers are in no other (3,000 phones: 0.4 of a PER of 6 is chance); intelligibility is the PER of another
 network, taught by all transcripts, on what the synthesizer makes of the test set's transcripts.
-Every seed has pairs of its own. The control with deranged pairs is run for `both` of seed 0 (`--controls` for more).
+With `--manifest`, recordings with transcripts in words take the corpus's place: every sixth is for testing, and espeak
+says how their words sound. Every seed has pairs of its own. The control with deranged pairs is run for `both` of seed 0
+(`--controls` for more).
 Verbs that have finished are not run again: a killed benchmark goes on. Two runs side by side make use of two cores:
 give them different `--first-seed` and print the table at the end with `--table`.
 """
@@ -25,7 +28,7 @@ import numpy as np
 import torch
 
 from textless.audio.io import SAMPLE_RATE
-from textless.audio.manifest import read_manifest
+from textless.audio.manifest import Manifest, read_manifest, write_manifest
 from textless.corpora.alignment import SILENCE, read_alignment
 from textless.pipeline.commands import Commands
 from unsup_asr.transcripts import read_transcripts, write_transcripts
@@ -47,9 +50,12 @@ ARMS = ("paired", *CYCLES, "oracle")
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--corpus", type=Path, required=True)
+    speech = parser.add_mutually_exclusive_group(required=True)
+    speech.add_argument("--corpus", type=Path, help="with train and test, and their alignments")
+    speech.add_argument("--manifest", type=Path, help="with texts")
     parser.add_argument("--text", type=Path, required=True)
     parser.add_argument("--encoder", default="logmel-cmvn@50")
+    parser.add_argument("--phones", default="espeak:en-us")
     parser.add_argument("--arms", default=",".join(ARMS))
     parser.add_argument("--controls", default="both")
     for name, default in (("seeds", 3), ("first-seed", 0), ("threads", 1), ("student-steps", 500), ("tts-steps", 300)):
@@ -75,6 +81,7 @@ class Common:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.out = options, options.out.absolute()
+        self.manifests = self.split()
         self.commands = Commands(self.out / f"commands-{options.first_seed}")
         shared = Commands(self.out / "commands-shared")
         with (self.out / "shared.lock").open("w") as lock:
@@ -83,20 +90,32 @@ class Common:
 
     def prepare(self, commands: Commands) -> None:
         options = self.options
-        corpus = options.corpus.absolute()
-        for split in ("train", "test"):
+        for split, manifest in self.manifests.items():
             references = self.out / f"{split}.tsv"
-            if not references.exists():
-                alignment = read_alignment(corpus / split / "alignments.tsv")
+            if options.manifest:
+                commands.run("asr phonemize", manifest, references, replace=True, phones=options.phones)
+            elif not references.exists():
+                alignment = read_alignment(manifest.parent / "alignments.tsv")
                 said = {name: [s.label for s in segments] for name, segments in alignment.items()}
                 write_transcripts(references, {name: [p for p in s if p != SILENCE] for name, s in said.items()})
-            features = {"encoder": options.encoder}
-            commands.run("encoder features", corpus / split / "manifest.tsv", self.out / split, **features)
-        pronounced = {"phones": "espeak:en-us", "silence": 0, "no_silence_at_ends": True}
+            commands.run("encoder features", manifest, self.out / split, encoder=options.encoder)
+        pronounced = {"phones": options.phones, "silence": 0, "no_silence_at_ends": True}
         commands.run("asr prepare-text", options.text, self.out / "text", replace=True, **pronounced)
         self.judge = self.out / "judge"
         settings = ["seed=100", f"steps={options.judge_steps}", "network.dim=160", "network.blocks=2"]
         self.student(commands, self.judge, self.out / "train.tsv", settings)
+
+    def split(self) -> dict[str, Path]:
+        """The manifests of training and testing."""
+        options = self.options
+        if options.corpus:
+            return {split: options.corpus.absolute() / split / "manifest.tsv" for split in ("train", "test")}
+        manifest = read_manifest(options.manifest)
+        found = {split: self.out / f"{split}-manifest.tsv" for split in ("train", "test")}
+        for split, path in found.items():
+            kept = (u for place, u in enumerate(manifest) if (place % 6 == 5) == (split == "test"))
+            write_manifest(path, Manifest(manifest.root, tuple(kept)))
+        return found
 
     def student(self, commands: Commands, out: Path, transcripts: Path, settings: list[str]) -> None:
         """Train a recogniser on references."""
@@ -126,7 +145,7 @@ class Arm:
     def pairs(self, references: dict[str, list[str]]) -> dict[str, list[str]]:
         """Transcripts of utterances drawn until there are so many minutes."""
         options = self.common.options
-        utterances = read_manifest(options.corpus / "train" / "manifest.tsv").utterances
+        utterances = read_manifest(self.common.manifests["train"]).utterances
         order = np.random.default_rng(self.seed).permutation(len(utterances)).tolist()
         samples = np.cumsum([utterances[place].n_samples for place in order])
         count = int(np.searchsorted(samples, options.minutes * 60 * SAMPLE_RATE)) + 1

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 import torch
 
+from textless.audio.batches import mask
 from textless.training.checkpoint import Stateful
 from textless.training.precision import autocast
 from unsup_asr.gan import losses
 from unsup_asr.gan.config import GanConfig, OptimizerConfig
-from unsup_asr.gan.data import one_hot
+from unsup_asr.gan.data import blurred, one_hot
 from unsup_asr.gan.discriminator import Discriminator
 from unsup_asr.gan.generator import Generated, Generator
 from unsup_asr.gan.segmenter import join_runs
@@ -33,7 +34,7 @@ class Made:
         generated: one row a place, before equal neighbours are joined.
         logits: of the joined runs, `(B, T, V)`.
         lengths: of the joined runs, `(B,)`.
-        phones: their probabilities `(B, T, V)`, zero beyond the lengths.
+        phones: their probabilities `(B, T, V)`, zero beyond the lengths; no more than `data.crop` of them, as of text.
     """
 
     generated: Generated
@@ -45,8 +46,8 @@ class Made:
 class Adversaries:
     """Generator and discriminator.
 
-    Every update draws from `chance` alone (and dropout from the default generator): first the frames of runs, then the
-    points of the gradient penalty.
+    Every update draws from `chance` alone (and dropout from the default generator): first the frames of runs, then
+    instance noise, then the points of the gradient penalty.
     """
 
     def __init__(self, config: GanConfig, dim: int, n_phones: int, device: torch.device) -> None:
@@ -65,13 +66,16 @@ class Adversaries:
             "discriminator_optimizer": self.discriminator_optimizer,
         }
 
-    def update_generator(self, speech: SpeechBatch, chance: torch.Generator) -> tuple[Terms, float]:
-        """Make what is generated more like text; returns the terms of the loss, and the norm of the gradient."""
+    def update_generator(self, speech: SpeechBatch, chance: torch.Generator, noise: float = 0.0) -> tuple[Terms, float]:
+        """Make what is generated more like text; returns the terms of the loss, and the norm of the gradient.
+
+        `noise` is the deviation of instance noise.
+        """
         config = self.config.loss
         self.discriminator.requires_grad_(False)
         with autocast(self.device, self.config.precision):
             made = self._generate(speech, chance)
-            score = self.discriminator(made.phones, made.lengths)
+            score = self.discriminator(blurred(made.phones, made.lengths, noise, chance), made.lengths)
         terms = {
             "fooled": losses.judged(score.float(), losses.TEXT),
             "smoothness": config.smoothness * losses.smoothness(made.logits, made.lengths, config),
@@ -91,13 +95,15 @@ class Adversaries:
         lengths: torch.Tensor,
         chance: torch.Generator,
         penalty_weight: float,
+        noise: float = 0.0,
     ) -> tuple[Terms, float]:
         """Tell text, phones `(B, T')` and lengths `(B,)`, from what is generated; returns as `update_generator`."""
         judge = self.discriminator
         with torch.no_grad(), autocast(self.device, self.config.precision):
             made = self._generate(speech, chance)
         with autocast(self.device, self.config.precision):
-            text, fake = judge.drive(one_hot(phones, lengths, self.n_phones)), judge.drive(made.phones)
+            text = judge.drive(blurred(one_hot(phones, lengths, self.n_phones), lengths, noise, chance))
+            fake = judge.drive(blurred(made.phones, made.lengths, noise, chance))
             terms = {
                 "text": losses.judged(judge.score(text, lengths).float(), losses.TEXT),
                 "generated": losses.judged(judge.score(fake, made.lengths).float(), losses.GENERATED),
@@ -110,8 +116,9 @@ class Adversaries:
     def _generate(self, speech: SpeechBatch, chance: torch.Generator) -> Made:
         generated = self.generator(speech.features, speech.lengths)
         logits, lengths = join_runs(generated.logits.float(), generated.lengths, chance)
-        inside = torch.arange(logits.shape[1], device=logits.device) < lengths[:, None]
-        return Made(generated, logits, lengths, logits.softmax(-1) * inside[..., None])
+        if (crop := self.config.data.crop) is not None:
+            logits, lengths = logits[:, :crop], lengths.clamp(max=crop)
+        return Made(generated, logits, lengths, logits.softmax(-1) * mask(lengths, logits.shape[1])[..., None])
 
     def _descend(self, terms: Terms, network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> float:
         """One step of an optimizer, unless the gradient is not finite."""

@@ -15,6 +15,7 @@ class GeneratorConfig(Config):
     kernel: int = Field(default=4, ge=1)
     stride: int = Field(default=1, ge=1)
     dropout: float = Field(default=0.1, ge=0, lt=1)
+    initial_scale: float = Field(default=1.0, gt=0)  # of the random weights: with little, all phones are alike at first
     batch_norm: float = 0.0  # initial gain of a normalisation of the input; 0: none
     residual: bool = False  # a linear layer added to its own input
     auxiliary: int = Field(default=0, ge=0)  # clusters that are told from the residual branch; 0: none
@@ -66,7 +67,7 @@ class DataConfig(Config):
     valid_speech: Path | None = None  # default: the training speech, of which nothing is known either
     auxiliary: Path | None = None  # clusters of the frames, for loss.auxiliary
     pool: int = Field(default=2, ge=1)  # neighbouring segments that become one (1.0: 2; 2.0, on frames: 1)
-    crop: int | None = Field(default=None, ge=8)  # longest sequences, cut at random; None: whole ones
+    crop: int | None = Field(default=None, ge=8)  # longest sequences of phones, cut at random; None: whole ones
     silence: bool = True  # keep the silences of the text
     join_text: bool = False  # equal neighbours in text become one, as they do in what is generated
 
@@ -88,6 +89,8 @@ class GanConfig(Config):
     generator: GeneratorConfig = GeneratorConfig()
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     loss: LossConfig = LossConfig()
+    instance_noise: float = Field(default=0.0, ge=0)  # deviation, in all that the discriminator sees (see `losses.py`)
+    instance_noise_updates: int | None = Field(default=None, ge=1)  # falls to 0 until then; None: it stays
     initial: Literal["random", "matching"] = "random"  # the generator, or what skip-gram matching found of segments
     generator_optimizer: OptimizerConfig = OptimizerConfig(lr=4e-4)
     discriminator_optimizer: OptimizerConfig = OptimizerConfig(lr=5e-4, weight_decay=1e-4)
@@ -101,6 +104,12 @@ class GanConfig(Config):
     valid_every: int = Field(default=1000, ge=1)
     tensorboard: bool = False
     seed: int = 0
+
+    def noise_at(self, update: int) -> float:
+        """Deviation of the instance noise."""
+        if self.instance_noise_updates is None:
+            return self.instance_noise
+        return self.instance_noise * max(0.0, 1 - update / self.instance_noise_updates)
 
     @model_validator(mode="after")
     def _has_clusters(self) -> Self:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from textless.audio.batches import mask
+
 
 class Crops:
     """Sequences `(N, ...)` in random batches, each cut to `crop` places at random where it is longer.
@@ -54,5 +56,12 @@ class Crops:
 
 def one_hot(phones: torch.Tensor, lengths: torch.Tensor, n_phones: int) -> torch.Tensor:
     """Phones `(B, T)` → `(B, T, V)` float32, zero beyond the lengths `(B,)`."""
-    inside = torch.arange(phones.shape[1], device=phones.device) < lengths[:, None]
-    return F.one_hot(phones, n_phones).float() * inside[..., None]
+    return F.one_hot(phones, n_phones).float() * mask(lengths, phones.shape[1])[..., None]
+
+
+def blurred(phones: torch.Tensor, lengths: torch.Tensor, deviation: float, generator: torch.Generator) -> torch.Tensor:
+    """Distributions `(B, T, V)` with normal noise of a deviation in the first `lengths` `(B,)` places."""
+    if not deviation:
+        return phones
+    noise = torch.randn(phones.shape, generator=generator, device=phones.device)
+    return phones + deviation * noise * mask(lengths, phones.shape[1])[..., None]

@@ -39,6 +39,8 @@ class Generator(nn.Module):
         self.project = TimeConvolution(
             dim, n_phones, config.kernel, stride=config.stride, padding=(before, before), bias=False
         )
+        with torch.no_grad():
+            self.project.weight.mul_(config.initial_scale)
 
     def forward(self, features: torch.Tensor, lengths: torch.Tensor) -> Generated:
         """Features `(B, T, D)`, padded with anything, and lengths `(B,)`."""

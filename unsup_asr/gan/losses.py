@@ -11,6 +11,11 @@ Both are sums over the batch divided by its size B. Where code and paper (Baevsk
 | smoothness | squared differences of *logits*, mean over places and phones | of *probabilities*, sum over phones |
 | diversity | (V - exp H(p̄)) / V, p̄ over all places, padding included | -H(p̄), without padding |
 | auxiliary | cross-entropy, mean over all frames, padding included | mean over the frames that there are |
+
+Neither has instance noise (Sønderby et al. 2017), normal noise added to all that the discriminator sees. Text is
+certain of its phones and outputs are not, which is what a discriminator learns first, so that the generator becomes
+certain of some phones, whichever, before their order counts. In noise that cannot be seen, and what tells the two apart
+are the frequencies of phones and of their neighbours.
 """
 
 import torch

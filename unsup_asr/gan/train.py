@@ -55,13 +55,13 @@ def train_on(  # noqa: C901 - the loop is meant to be read from top to bottom
     while update < config.updates and not run.stopping():
         torch.manual_seed(mixed_seed(config.seed, update))  # dropout
         chance.manual_seed(mixed_seed(config.seed, update, 1))
-        speech = batches.speech(update)
+        speech, noise = batches.speech(update), config.noise_at(update)
         if update % 2 == 0:
-            terms, norm = players.update_generator(speech, chance)
+            terms, norm = players.update_generator(speech, chance, noise)
         else:
             due = (update // 2) % config.penalty_every == 0
             weight = config.loss.gradient_penalty * config.penalty_every * due
-            terms, norm = players.update_discriminator(speech, *batches.text(update), chance, weight)
+            terms, norm = players.update_discriminator(speech, *batches.text(update), chance, weight, noise)
         if not math.isfinite(norm):
             raise UserError(f"the gradient is {norm} at update {update}; {run.directory} keeps the best so far")
         update += 1
@@ -85,13 +85,20 @@ def train_on(  # noqa: C901 - the loop is meant to be read from top to bottom
 
 
 class Batches:
-    """What an update reads, by its number."""
+    """What an update reads, by its number.
+
+    Speech is cut to more rows than become `crop` phones: what is generated is cut again, to as many phones as text. If
+    both were cut to the same number of places, what is generated would be shorter, and told from text by that alone.
+    """
+
+    ROWS = 2  # for a phone, at most, that speech is cut to
 
     def __init__(self, data: Unpaired, config: GanConfig, device: torch.device) -> None:
         size, crop, seed = config.batch_size, config.data.crop, config.seed
         self._device = device
-        self._features = Crops(data.speech, size, crop, seed)
-        self._clusters = None if data.clusters is None else Crops(data.clusters, size, crop, seed)
+        rows = None if crop is None else crop * self.ROWS * config.generator.stride
+        self._features = Crops(data.speech, size, rows, seed)
+        self._clusters = None if data.clusters is None else Crops(data.clusters, size, rows, seed)
         self._text = Crops(data.text.sentences, size, crop, seed + 1)
 
     def speech(self, update: int) -> SpeechBatch:
