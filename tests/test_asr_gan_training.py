@@ -13,7 +13,8 @@ from textless.errors import UserError
 from textless.training.run import Run
 from unsup_asr.gan import adversaries, losses
 from unsup_asr.gan.config import DataConfig, DiscriminatorConfig, GanConfig, OptimizerConfig
-from unsup_asr.gan.data import Crops, one_hot
+from unsup_asr.gan.data import Crops, blurred, one_hot
+from unsup_asr.gan.discriminator import Discriminator
 from unsup_asr.gan.front_end import FrontEnd
 from unsup_asr.gan.model import PhoneRecognizer
 from unsup_asr.gan.train import train_on
@@ -51,6 +52,35 @@ def test_every_sequence_comes_once_an_epoch_and_cuts_lie_inside() -> None:
     assert torch.equal(Crops(sequences, 3, 10, seed=1).batch(7)[0], crops.batch(7)[0])
     hot = one_hot(torch.tensor([[1, 0]]), torch.tensor([1]), 3)
     assert hot.tolist() == [[[0, 1, 0], [0, 0, 0]]]
+
+
+def test_the_discriminator_sees_as_much_of_speech_as_of_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    speech = [random.standard_normal((50, 4)).astype(np.float32) for _ in range(20)]
+    sentences = [random.integers(5, size=40) for _ in range(20)]
+    config = configured(updates=4, generator={"kernel": 1, "dropout": 0.0})
+    seen = []
+    score = Discriminator.score
+
+    def watched(judge: Discriminator, drive: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+        seen.append(lengths.tolist())
+        return score(judge, drive, lengths)
+
+    monkeypatch.setattr(Discriminator, "score", watched)
+    with Run(tmp_path / "run", config) as run:
+        train_on(Unpaired(speech, speech, PhoneText(tuple("abcde"), sentences), FRONT_END), config, run, CPU)
+    assert seen == [[10] * 6] * 6  # although some rows are joined: what is cut is what the generator says
+
+
+def test_noise_is_in_what_counts_and_falls_to_nothing() -> None:
+    config = configured(instance_noise=0.5, instance_noise_updates=10)
+    assert [config.noise_at(update) for update in (0, 5, 10, 20)] == [0.5, 0.25, 0, 0]
+    assert configured(instance_noise=0.5).noise_at(10**6) == 0.5
+    phones, lengths = torch.zeros(40, 30, 20), torch.full((40,), 20)
+    noise = blurred(phones, lengths, 0.5, torch.Generator())
+    assert not noise[:, 20:].any()
+    assert noise[:, :20].std().item() == pytest.approx(0.5, abs=0.01)  # 16,000 numbers: 0.5 ± 0.003
+    assert blurred(phones, lengths, 0.0, torch.Generator()) is phones
 
 
 def test_a_resumed_run_is_the_uninterrupted_one_and_keeps_its_best(tmp_path: Path) -> None:

@@ -206,6 +206,8 @@ def test_ingredients_are_those_that_the_configuration_has() -> None:
     second = configured(generator=GeneratorConfig.second(), loss=LossConfig.second(), initial="matching")
     assert ingredients(second)["auxiliary"] == ("loss.auxiliary=0",)
     assert ingredients(second)["initialiser"] == ("initial=random",)
+    noisy = ingredients(configured(instance_noise=1.0, generator={"initial_scale": 0.1}))
+    assert (noisy["noise"], noisy["small-start"]) == (("instance_noise=0",), ("generator.initial_scale=1",))
     found = ablations(configured(), 2, ["penalty"])
     assert [v.name for runs in found.values() for v in runs] == [
         *("everything_seed-0", "everything_seed-1", "without-penalty_seed-0", "without-penalty_seed-1"),

@@ -5,6 +5,8 @@
 | silence | the text has no silences, neither at its ends nor between words |
 | pooling | segments are read one by one instead of in pairs, twice as many as phones |
 | diversity, smoothness, penalty, auxiliary | the weight of that loss is 0 |
+| noise | the discriminator sees no instance noise |
+| small-start | the generator's first weights are of the usual size |
 | initialiser | a generator at random, where the configuration starts from matching; else the other way round |
 
 `OUT/ablation.tsv` and `OUT/ablation.md` have the table; figures are means and standard deviations over the seeds.
@@ -37,6 +39,8 @@ def ingredients(config: GanConfig) -> dict[str, tuple[str, ...]]:
         "diversity": ("loss.diversity=0",) if config.loss.diversity else (),
         "smoothness": ("loss.smoothness=0",) if config.loss.smoothness else (),
         "penalty": ("loss.gradient_penalty=0",) if config.loss.gradient_penalty else (),
+        "noise": ("instance_noise=0",) if config.instance_noise else (),
+        "small-start": ("generator.initial_scale=1",) if config.generator.initial_scale != 1 else (),
         "initialiser": (f"initial={other}",),
         "auxiliary": ("loss.auxiliary=0",) if config.loss.auxiliary else (),
     }
