@@ -9,6 +9,9 @@ import pytest
 import soundfile
 import torch
 
+# Helpers that assert show the values that differ, as tests do.
+pytest.register_assert_rewrite("foreign_encoders", "foreign_unit_lms", "small_submissions", "small_ulm_runs")
+
 SAMPLE_RATE = 16_000
 
 

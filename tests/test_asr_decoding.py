@@ -17,6 +17,7 @@ from units.kneser_ney import NgramModel
 from unsup_asr.decoding.automaton import Automaton
 from unsup_asr.decoding.best_path import greedy, spans
 from unsup_asr.decoding.decoder import BeamDecoder, DecodingOptions, GreedyDecoder
+from unsup_asr.decoding.flashlight import FlashlightDecoder
 from unsup_asr.decoding.language_model import LanguageModel, load_language_model
 from unsup_asr.decoding.lexicon import read_pronunciations, word_lexicon
 from unsup_asr.decoding.tuning import tune
@@ -226,30 +227,27 @@ def test_times_are_in_frames_and_confidences_are_probabilities() -> None:
     assert len(silent.phones) == 0
 
 
-@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+@pytest.mark.parametrize("topology", ["ctc", "frames"])
 @pytest.mark.parametrize("sum_paths", [False, True])
-def test_flashlight_finds_the_same(tmp_path: Path, sum_paths: bool) -> None:
-    peer = pytest.importorskip("flashlight.lib.text.decoder", reason="flashlight-text is not installed")
-    kenlm = pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="flashlight-text has no KenLM")
-    dictionary = pytest.importorskip("flashlight.lib.text.dictionary").Dictionary([*"abcdef"])
-    write_arpa(tmp_path / "lm.arpa", NgramModel.fit(sequences(0), 6, 3), list("abcdef"))
-    weights = {"lm_weight": 1.4, "sil_score": 0.0, "beam_size": 500, "beam_size_token": 7, "beam_threshold": 50.0}
-    theirs = peer.LexiconFreeDecoder(
-        peer.LexiconFreeDecoderOptions(**weights, log_add=sum_paths, criterion_type=peer.CriterionType.CTC),
-        kenlm.KenLM(str(tmp_path / "lm.arpa"), dictionary),
-        -1,
-        6,
-        [],
+def test_flashlights_search_finds_what_ours_does(topology: Topology, sum_paths: bool) -> None:
+    pytest.importorskip("flashlight.lib.text.decoder.kenlm", reason="flashlight-text is not installed")
+    options = DecodingOptions(1.4, 0.0, 0.0, 500, 50.0, sum_paths)
+    lm = language_model(PHONES, 3)
+    ours, theirs = (
+        BeamDecoder(PHONES, 2, topology, lm, options=options),
+        FlashlightDecoder(PHONES, 2, topology, lm, options),
     )
-    options = DecodingOptions(1.4 / np.log(10), 0.0, 0.0, 500, 50.0, sum_paths)  # KenLM's logs are of base 10
-    lm = load_language_model(tmp_path / "lm.arpa", "phones")
-    ours = BeamDecoder(tuple("abcdef"), None, "ctc", lm, options=options)
     for seed in range(5):
-        given = posteriors(30, 7, seed)
-        best = theirs.decode(given.log_probs.ctypes.data, *given.log_probs.shape)[0]
-        found = ours(given)
-        assert collapse(tuple(token for token in best.tokens if token >= 0), "ctc", 6) == tuple(found.phones)
-        assert best.score == pytest.approx(found.score, abs=1e-5)  # its logs are float32
+        given = posteriors(30, len(PHONES) + (topology == "ctc"), seed)
+        one, other = ours(given), theirs(given)
+        np.testing.assert_array_equal(other.phones, one.phones)
+        np.testing.assert_array_equal(other.starts, one.starts)
+        assert other.score == pytest.approx(one.score, abs=1e-4)  # its logs are float32
+    assert len(theirs(Posteriors(given.log_probs[:0], given.starts[:0], given.ends[:0])).phones) == 0
+    with pytest.raises(UserError, match="no score of insertions"):
+        theirs.set_options(replace(options, insertion=1.0))
+    with pytest.raises(UserError, match="needs the silence in planted"):
+        FlashlightDecoder(PHONES, 2, topology, language_model(PHONES[:2], 3), options)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:

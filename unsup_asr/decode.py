@@ -13,7 +13,7 @@ from textless.features.store import FeatureStore
 from textless.files import refuse_overwrite
 from textless.progress import say, track
 from unsup_asr.decoding.build import DecoderSources, build_decoder
-from unsup_asr.decoding.decoder import BeamDecoder, Decoder, DecodingOptions, Transcript
+from unsup_asr.decoding.decoder import DecodingOptions, GreedyDecoder, SearchDecoder, Transcript
 from unsup_asr.decoding.tuning import Tuning, tune
 from unsup_asr.phone_text import PhoneText
 from unsup_asr.recognizers import Posteriors, Recognizer, check_features, load_recognizer
@@ -124,7 +124,7 @@ def decode(
         unfinished,
         sum(map(len, phones.values())),
         sum(len(t.words) for t in transcripts.values()),
-        decoder.options if isinstance(decoder, BeamDecoder) else None,
+        None if isinstance(decoder, GreedyDecoder) else decoder.options,
         tuning,
     )
 
@@ -139,8 +139,8 @@ def posteriors_of(
         yield from zip(some, recognizer.posteriors(frames), strict=True)
 
 
-def _tune(decoder: Decoder, recognizer: Recognizer, store: FeatureStore, text: Path) -> Tuning:
-    if not isinstance(decoder, BeamDecoder):
+def _tune(decoder: GreedyDecoder | SearchDecoder, recognizer: Recognizer, store: FeatureStore, text: Path) -> Tuning:
+    if isinstance(decoder, GreedyDecoder):
         raise UserError("--tune finds the weight of a language model: give --lm, or --lexicon and --words-lm")
     ids = list(store)[:: max(1, len(store) // TUNED_ON)]
     posteriors = [found for _, found in posteriors_of(recognizer, store, ids)]

@@ -1,11 +1,20 @@
 """Verb `decode`: features → phones and words."""
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from textless.options import Force, Json
+
+
+class Search(StrEnum):
+    """Whose beam search."""
+
+    own = "own"
+    flashlight = "flashlight"
+
 
 Model = Annotated[Path, typer.Option("--model", help="Directory of a recogniser.")]
 Lm = Annotated[
@@ -28,6 +37,9 @@ Threshold = Annotated[float, typer.Option("--threshold", help="Hypotheses so muc
 SumPaths = Annotated[
     bool, typer.Option("--sum-paths", help="All paths of the same phones count together, not the likeliest alone.")
 ]
+SearchOption = Annotated[
+    Search, typer.Option("--search", help="Our own beam search or, for phones, flashlight's (package flashlight-text).")
+]
 
 
 def decode(
@@ -45,6 +57,7 @@ def decode(
     beam: Beam = 100,
     threshold: Threshold = 25.0,
     sum_paths: SumPaths = False,
+    search: SearchOption = Search.own,
     tune: Annotated[
         Path | None, typer.Option("--tune", help="Prepared text: find both scores by it, without labels.")
     ] = None,
@@ -60,7 +73,7 @@ def decode(
     from unsup_asr.decoding.build import DecoderSources
     from unsup_asr.decoding.decoder import DecodingOptions
 
-    sources = DecoderSources(lm, lexicon, words_lm, order)
+    sources = DecoderSources(lm, lexicon, words_lm, order, search.value)
     options = DecodingOptions(lm_weight, insertion, silence_score, beam, threshold, sum_paths)
     report = run(features, out, model, sources, options, tune_text=tune, silences=silences, times=times, force=force)
     typer.echo(json.dumps(report.summary()) if as_json else f"{out}: {report}")

@@ -14,6 +14,8 @@ from unsup_asr.decode_cli import (
     LmWeight,
     Model,
     Order,
+    Search,
+    SearchOption,
     SilenceScore,
     SumPaths,
     Threshold,
@@ -40,6 +42,7 @@ def transcribe(
     beam: Beam = 100,
     threshold: Threshold = 25.0,
     sum_paths: SumPaths = False,
+    search: SearchOption = Search.own,
     timestamps: Annotated[
         bool, typer.Option("--timestamps", help="A line for every phone or word: id, start and end in seconds.")
     ] = False,
@@ -64,7 +67,7 @@ def transcribe(
     if out is not None:
         refuse_overwrite(out, force=force)
     options = DecodingOptions(lm_weight, insertion, silence_score, beam, threshold, sum_paths)
-    sources = DecoderSources(lm, lexicon, words_lm, order)
+    sources = DecoderSources(lm, lexicon, words_lm, order, search.value)
     transcriber = Transcriber(model, sources, options, vad=vad.value, device=device, precision=precision.value)
     heard = Heard()
     written: dict[str, list[str]] = {}

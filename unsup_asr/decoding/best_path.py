@@ -13,9 +13,13 @@ from unsup_asr.recognizers import Topology
 
 def greedy(log_probs: np.ndarray, topology: Topology) -> np.ndarray:
     """Rows `(N, V)`, in ctc `(N, V + 1)` → phones `(M,)` of the likeliest path."""
-    path = log_probs.argmax(axis=1)
-    path = path[np.concatenate([[True], path[1:] != path[:-1]])] if len(path) else path
-    return path[path != log_probs.shape[1] - 1] if topology == "ctc" else path
+    return collapsed(log_probs.argmax(axis=1), log_probs.shape[1], topology)
+
+
+def collapsed(path: np.ndarray, n_columns: int, topology: Topology) -> np.ndarray:
+    """Columns `(N,)` of a path → its phones `(M,)`; in ctc the last column is the blank."""
+    phones = path[np.concatenate([[True], path[1:] != path[:-1]])] if len(path) else path
+    return phones[phones != n_columns - 1] if topology == "ctc" else phones
 
 
 def spans(log_probs: np.ndarray, phones: np.ndarray, topology: Topology) -> np.ndarray:

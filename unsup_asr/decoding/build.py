@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from textless.errors import UserError
 from textless.progress import say
-from unsup_asr.decoding.decoder import BeamDecoder, Decoder, DecodingOptions, GreedyDecoder
+from unsup_asr.decoding.decoder import BeamDecoder, DecodingOptions, GreedyDecoder, SearchDecoder
+from unsup_asr.decoding.flashlight import FlashlightDecoder
 from unsup_asr.decoding.language_model import load_language_model
 from unsup_asr.decoding.lexicon import read_pronunciations, word_lexicon
 from unsup_asr.recognizers import Recognizer
@@ -20,19 +22,24 @@ class DecoderSources:
         lexicon: words and their phones: a file, or prepared text. Words are decoded then.
         words_lm: n-gram model of words, likewise.
         order: of models that are estimated; None: 4 for phones, 3 for words.
+        search: whose beam search: our own, or flashlight's (for phones).
     """
 
     lm: Path | None = None
     lexicon: Path | None = None
     words_lm: Path | None = None
     order: int | None = None
+    search: Literal["own", "flashlight"] = "own"
 
 
-def build_decoder(recognizer: Recognizer, sources: DecoderSources, options: DecodingOptions) -> Decoder:
+def build_decoder(
+    recognizer: Recognizer, sources: DecoderSources, options: DecodingOptions
+) -> GreedyDecoder | SearchDecoder:
     """Greedy, phones with an n-gram model, or words with a lexicon.
 
     Raises:
-        UserError: the sources do not go together, are no such files, or have other phones than the recogniser.
+        UserError: the sources do not go together, are no such files, or have other phones than the recogniser;
+            flashlight-text is asked for and not installed.
     """
     phones, silence, topology = recognizer.phones, recognizer.silence, recognizer.topology
     match sources.lm, sources.lexicon, sources.words_lm:
@@ -40,8 +47,12 @@ def build_decoder(recognizer: Recognizer, sources: DecoderSources, options: Deco
             return GreedyDecoder(topology)
         case lm, None, None if lm is not None:
             language_model = load_language_model(lm, "phones", sources.order)
+            if sources.search == "flashlight":
+                return FlashlightDecoder(phones, silence, topology, language_model, options)
             return BeamDecoder(phones, silence, topology, language_model, options=options)
         case None, lexicon, words_lm if lexicon is not None and words_lm is not None:
+            if sources.search == "flashlight":
+                raise UserError("flashlight's search of words needs separators after words: decode words with our own")
             words, unwritten = word_lexicon(read_pronunciations(lexicon), phones, str(lexicon))
             language_model = load_language_model(words_lm, "words", sources.order)
             kept, unknown = words.among(language_model.symbols)

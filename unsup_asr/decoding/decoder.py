@@ -44,12 +44,30 @@ class Transcript:
 class Decoder(Protocol):
     """Decodes one utterance after the other."""
 
+    @property
+    def topology(self) -> Topology:
+        """That of the recogniser."""
+        ...
+
     def __call__(self, posteriors: Posteriors) -> Transcript:
         """What was said.
 
         Raises:
             UserError: a probability is not a number.
         """
+        ...
+
+
+class SearchDecoder(Decoder, Protocol):
+    """One that goes by a language model, too; `phones`, `silence` and `words` as of `BeamDecoder`."""
+
+    phones: tuple[str, ...]
+    silence: int | None
+    words: tuple[str, ...]
+    options: "DecodingOptions"
+
+    def set_options(self, options: "DecodingOptions") -> None:
+        """Decode with other weights from now on."""
         ...
 
 
@@ -90,10 +108,10 @@ class GreedyDecoder:
 
     def __call__(self, posteriors: Posteriors) -> Transcript:
         """See `Decoder`."""
-        _check(posteriors)
+        check_posteriors(posteriors)
         none = np.empty(0, dtype=np.int64)
         score = float(posteriors.log_probs.max(axis=1, initial=-np.inf).sum())
-        return _transcript(posteriors, Found(greedy(posteriors.log_probs, self.topology), none, none, score), self)
+        return transcript(posteriors, Found(greedy(posteriors.log_probs, self.topology), none, none, score), self)
 
 
 class BeamDecoder:
@@ -151,11 +169,11 @@ class BeamDecoder:
 
     def __call__(self, posteriors: Posteriors) -> Transcript:
         """See `Decoder`."""
-        _check(posteriors)
-        return _transcript(posteriors, search(posteriors.log_probs, self._task, self._weights), self)
+        check_posteriors(posteriors)
+        return transcript(posteriors, search(posteriors.log_probs, self._task, self._weights), self)
 
 
-def _transcript(posteriors: Posteriors, found: Found, decoder: GreedyDecoder | BeamDecoder) -> Transcript:
+def transcript(posteriors: Posteriors, found: Found, decoder: GreedyDecoder | SearchDecoder) -> Transcript:
     """Lay what was found on the rows of an utterance."""
     logs = posteriors.log_probs
     rows = spans(logs, found.phones, decoder.topology)
@@ -163,7 +181,7 @@ def _transcript(posteriors: Posteriors, found: Found, decoder: GreedyDecoder | B
     starts, ends = posteriors.starts[rows[:, 0]], posteriors.ends[rows[:, 1] - 1]
     words: list[str] = []
     word_spans: list[tuple[int, int]] = []
-    if isinstance(decoder, BeamDecoder) and decoder.words:
+    if not isinstance(decoder, GreedyDecoder) and decoder.words:
         begin = 0
         for word, end in zip(found.words.tolist(), found.word_ends.tolist(), strict=True):
             while found.phones[begin] == decoder.silence:
@@ -182,6 +200,7 @@ def _transcript(posteriors: Posteriors, found: Found, decoder: GreedyDecoder | B
     )
 
 
-def _check(posteriors: Posteriors) -> None:
+def check_posteriors(posteriors: Posteriors) -> None:
+    """Refuse what is not a number."""
     if np.isnan(posteriors.log_probs).any():
         raise UserError("the recogniser gives probabilities that are not numbers: it has not been trained to its end")

@@ -21,7 +21,7 @@ from itertools import product
 import numpy as np
 
 from textless.progress import track
-from unsup_asr.decoding.decoder import BeamDecoder, DecodingOptions, GreedyDecoder
+from unsup_asr.decoding.decoder import DecodingOptions, GreedyDecoder, SearchDecoder
 from unsup_asr.recognizers import Posteriors
 from unsup_asr.selection import Judge, in_text_phones, without
 from zerospeech_eval.token_errors import edits
@@ -58,7 +58,7 @@ class Tuning:
 
 
 def tune(
-    decoder: BeamDecoder,
+    decoder: SearchDecoder,
     posteriors: Sequence[Posteriors],
     judge: Judge,
     *,
