@@ -114,19 +114,20 @@ def test_mistakes_of_the_start_are_put_right_by_text_but_not_by_that_of_another_
 
 @pytest.mark.slow
 def test_a_start_at_random_finds_planted_phones(tmp_path: Path) -> None:
+    """One that is known to: not every seed is (docs/asr.md)."""
     said, text = ([unequal_neighbours(s) for s in Language(0).sentences(n, seed)] for n, seed in ((1500, 1), (6000, 2)))
     speech = spoken_rows(said, 3, n_phones=20, dim=DIM, noise=0.5, repeated=0.15)
     front_end = FrontEnd("planted", "0" * 64, 14.0, DIM, None, 1)
     data = Unpaired(speech, speech[:100], PhoneText(tuple("abcdefghijklmnopqrst"), text), front_end)
     config = configured(
         Path("speech"),
-        rate=1e-4,
-        updates=16_000,
+        rate=2e-4,
+        updates=5000,
         crop=None,
         dim=64,
         generator=GeneratorConfig(initial_scale=0.1),
         instance_noise=1.0,
-        instance_noise_updates=12_000,
+        instance_noise_updates=4000,
     )
     with Run(tmp_path / "run", config) as run:
         train_on(data, config, run, CPU)
