@@ -293,6 +293,10 @@ def test_pairs_are_missing(world: Path) -> None:
     with pytest.raises(UserError, match=r"`textless asr train` and `textless asr decode` first") as caught:
         read_material(config_of(world, data={"paired": None}))
     assert "`textless asr student` and `textless asr train-tts`" in str(caught.value)
+    with pytest.raises(UserError, match=r"nothing.tsv is not there: give data.paired"):
+        read_material(config_of(world, data={"paired": world / "nothing.tsv"}))
+    with pytest.raises(UserError, match=r"is not in .*nowhere: make it with `textless asr train-tts`"):
+        read_material(config_of(world, tts=world / "nowhere"))
 
 
 def test_speech_of_another_kind_is_refused(world: Path, tmp_path: Path) -> None:

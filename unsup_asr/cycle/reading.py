@@ -58,12 +58,16 @@ def read_material(config: CycleConfig) -> Material:
             text do not fit.
     """
     data = config.data
-    if data.paired is None:
+    if data.paired is None or not data.paired.is_file():
+        there_are = "there are none" if data.paired is None else f"{data.paired} is not there"
         raise UserError(
-            "a cycle needs pairs and there are none: give data.paired. Without transcripts, run `textless asr train` "
+            f"a cycle needs pairs and {there_are}: give data.paired. Without transcripts, run `textless asr train` "
             "and `textless asr decode` first: what an unsupervised recogniser writes are pseudo labels (labels = "
             "pseudo); `textless asr student` and `textless asr train-tts` then make the models that it starts from"
         )
+    for folder, verb in ((config.asr, "student"), (config.tts, "train-tts")):
+        if not (folder / CONFIG_NAME).is_file():
+            raise UserError(f"a cycle starts from a model that is not in {folder}: make it with `textless asr {verb}`")
     store = FeatureStore(data.speech)
     asr, tts, bridge, unseen = _models(config, store)
     sentences, n_left_out = _sentences(data.text, asr, unseen)
