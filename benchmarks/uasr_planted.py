@@ -2,7 +2,8 @@
 
     python benchmarks/uasr_planted.py OUT [--set updates=20000 ...]
     python benchmarks/uasr_planted.py OUT --phones espeak:en-us [--text sentences.txt]
-    python benchmarks/uasr_planted.py OUT --segments --set initial=matching --set generator_optimizer.lr=5e-5
+    python benchmarks/uasr_planted.py OUT --segments --set initial=matching --set instance_noise=0 \
+        --set generator_optimizer.lr=5e-5
 
 Some sentences are spoken, so to say: every phone becomes one row of features (now and then two), a random vector of its
 own plus noise. The rest is the unpaired text. The configuration is that of
