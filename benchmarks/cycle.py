@@ -81,7 +81,6 @@ class Common:
 
     def __init__(self, options: argparse.Namespace) -> None:
         self.options, self.out = options, options.out.absolute()
-        self.manifests = self.split()
         self.commands = Commands(self.out / f"commands-{options.first_seed}")
         shared = Commands(self.out / "commands-shared")
         with (self.out / "shared.lock").open("w") as lock:
@@ -90,6 +89,7 @@ class Common:
 
     def prepare(self, commands: Commands) -> None:
         options = self.options
+        self.manifests = self.split()
         for split, manifest in self.manifests.items():
             references = self.out / f"{split}.tsv"
             if options.manifest:

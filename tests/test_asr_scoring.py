@@ -168,6 +168,7 @@ def test_what_does_not_go_together_is_refused(heard: Path, monkeypatch: pytest.M
 
     assert "give --lm for phones, or --lexicon together with --words-lm" in refused("--lexicon", heard / "text")
     assert "--tune finds the weight of a language model" in refused("--tune", heard / "text")
+    assert "flashlight decodes phones with a language model: give --lm" in refused("--search", "flashlight")
     (heard / "words.txt").write_text("sea s e a\n")
     assert "has none of the 1 words" in refused("--lexicon", heard / "words.txt", "--words-lm", heard / "text")
     (heard / "out.tsv").touch()

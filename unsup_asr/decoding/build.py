@@ -42,6 +42,11 @@ def build_decoder(
             flashlight-text is asked for and not installed.
     """
     phones, silence, topology = recognizer.phones, recognizer.silence, recognizer.topology
+    if sources.search == "flashlight" and sources.lm is None:
+        raise UserError(
+            "--search flashlight decodes phones with a language model: give --lm. Its search of words needs a "
+            "separator after each, so words (--lexicon) are decoded with our own"
+        )
     match sources.lm, sources.lexicon, sources.words_lm:
         case None, None, None:
             return GreedyDecoder(topology)
@@ -51,8 +56,6 @@ def build_decoder(
                 return FlashlightDecoder(phones, silence, topology, language_model, options)
             return BeamDecoder(phones, silence, topology, language_model, options=options)
         case None, lexicon, words_lm if lexicon is not None and words_lm is not None:
-            if sources.search == "flashlight":
-                raise UserError("flashlight's search of words needs separators after words: decode words with our own")
             words, unwritten = word_lexicon(read_pronunciations(lexicon), phones, str(lexicon))
             language_model = load_language_model(words_lm, "words", sources.order)
             kept, unknown = words.among(language_model.symbols)
